@@ -1,0 +1,1 @@
+"""Speak: the command `spawner-limits`, one file a verb."""

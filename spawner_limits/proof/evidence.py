@@ -1,0 +1,136 @@
+"""The values of a proof: what was read while a load pressed, what the engine said, and the verdicts. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spawner_limits.engines.base import Expectation
+    from spawner_limits.kernel.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """The machine that the evidence was read on."""
+
+    cores: int
+    memory_bytes: int
+    swap_bytes: int
+    kernel: str
+    """release of the Linux kernel: "6.1.0-38-amd64" """
+    engine: str
+    """"Docker 20.10.24, cgroup v1, cgroupfs" """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """What pressed, and how it ended."""
+
+    command: tuple[str, ...]
+    exit_code: int | None
+    """as the engine says; `None`: it never ended, or nobody could be asked"""
+    oom_killed: bool | None
+    """the engine's flag, shown beside the counters; it decides nothing (it has four meanings)"""
+    said: tuple[str, ...] = ()
+    """what the load itself reported, line by line: the guest's word, shown, never judged"""
+    problem: str | None = None
+    """why there was no load, or why it can't be trusted"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What was read on the host while one container was pressed; the first snapshot is from before, the last from after."""
+
+    snapshots: tuple[Snapshot, ...]
+    load: Load
+    host: Host
+    page_size_bytes: int = 4096
+    contest: Contest | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contest:
+    """Two siblings that both wanted every core: snapshots taken at the same moments, first and last of each window."""
+
+    subject: tuple[Snapshot, ...]
+    rival: tuple[Snapshot, ...]
+
+
+class Outcome(StrEnum):
+    """The three ways that a judgement can end."""
+
+    HELD = "HELD"
+    BROKEN = "BROKEN"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """One limit, judged."""
+
+    field: str
+    outcome: Outcome
+    limit: str
+    """for people: "0.50 cores" """
+    seen: str
+    """for people: "0.50 / 0.50 cores (100%)" """
+    reason: str
+    """one sentence: why this outcome"""
+    files: tuple[str, ...]
+    """the Linux kernel's files that it was read from, with their values: "cpu.cfs_quota_us = 50000" """
+    figures: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    """base units in the names: `peak_bytes`, `limit_cores`, `throttled_ratio`"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """One limit as it was given: its value for people, and the rule that it came from."""
+
+    field: str
+    value: str
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One container, pressed and judged."""
+
+    subject: str
+    """"alice", or the image's name"""
+    limits: tuple[Origin, ...]
+    expect: tuple[Expectation, ...]
+    evidence: Evidence
+    verdicts: tuple[Verdict, ...]
+    control: bool = False
+    """the same load without limits: this one must be BROKEN, or the judge has no power"""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of its verdicts: BROKEN, else UNKNOWN, else HELD."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        return next((one for one in (Outcome.BROKEN, Outcome.UNKNOWN) if one in outcomes), Outcome.HELD if outcomes else Outcome.UNKNOWN)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """All that one run of `verify` found."""
+
+    trials: tuple[Trial, ...]
+    host: Host
+    started: str
+    """RFC 3339, UTC"""
+    version: str
+    """of this package"""
+
+    @property
+    def exit_code(self) -> int:
+        """0: every limit HELD and every control BROKEN · 1: a limit BROKEN, or a control that was not · 3: something UNKNOWN."""
+        limits = [trial.outcome for trial in self.trials if not trial.control]
+        powerless = [trial for trial in self.trials if trial.control and trial.outcome is not Outcome.BROKEN]
+        if Outcome.BROKEN in limits or powerless:
+            return 1
+        return 3 if Outcome.UNKNOWN in limits or not limits else 0

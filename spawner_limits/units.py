@@ -1,0 +1,100 @@
+"""Text to numbers and back: sizes, cores, counts. Nowhere else is a unit converted.
+
+Sizes are JupyterHub's and docker's: powers of 1024 (`2G` = 2147483648), one letter, either case; `B` or `iB` may follow.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+KIB, MIB, GIB, TIB = (1 << shift for shift in (10, 20, 30, 40))
+_FACTORS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_CORES = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+", re.ASCII)
+_COUNT = re.compile(r"[0-9]+", re.ASCII)
+_CPUSET = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*", re.ASCII)
+_MAX_BYTES = (1 << 63) - 1  # the kernel and the engine hold sizes in a signed 64-bit number
+_MAX_CPU = 1 << 13  # NR_CPUS of the largest distribution kernels
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `text` ("512M", "1.5G", "2GiB", "1048576"). ValueError says what was expected; 0 is refused."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError('expected a size such as "512M" or "1.5G"')
+    size = math.floor(float(match[1]) * _FACTORS[match[2].lower()]) if "." in match[1] else int(match[1]) * _FACTORS[match[2].lower()]
+    if size < 1:
+        raise ValueError('expected a size above 0; "unlimited" means no limit')
+    if size > _MAX_BYTES:
+        raise ValueError("expected a size below 8 EiB")
+    return size
+
+
+def parse_cores(text: str) -> float:
+    """Cores in `text` ("0.5", "2"). ValueError says what was expected; 0 is refused."""
+    if _CORES.fullmatch(text.strip()) is None:
+        raise ValueError('expected a number of cores such as "0.5" or "2"')
+    cores = float(text)
+    if not 0 < cores <= _MAX_CPU:
+        raise ValueError('expected a number of cores above 0; "unlimited" means no limit')
+    return cores
+
+
+def parse_count(text: str) -> int:
+    """A whole number without sign in `text`. ValueError says what was expected."""
+    if _COUNT.fullmatch(text.strip()) is None or len(text) > 18:
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+def parse_cpuset(text: str) -> str:
+    """A list of CPUs ("0-2,5") as the Linux kernel writes it back: sorted, adjacent ones joined. ValueError says what was expected."""
+    if _CPUSET.fullmatch(text.strip()) is None:
+        raise ValueError('expected CPU numbers such as "0-2,5"')
+    return format_cpuset(cpus_in(text.strip()))
+
+
+def cpus_in(cpuset: str) -> frozenset[int]:
+    """The CPU numbers of a list such as "0-2,5". ValueError where a range runs backwards or a number is absurd."""
+    cpus: set[int] = set()
+    for part in cpuset.split(","):
+        first, _, last = part.partition("-")
+        low, high = int(first), int(last or first)
+        if not low <= high < _MAX_CPU:
+            raise ValueError('expected CPU numbers such as "0-2,5", each range rising')
+        cpus.update(range(low, high + 1))
+    return frozenset(cpus)
+
+
+def format_cpuset(cpus: frozenset[int]) -> str:
+    """CPU numbers as the Linux kernel prints them (`%*pbl`): "0-2,5"."""
+    parts: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if parts and parts[-1][-1] == cpu - 1:
+            parts[-1][1:] = [cpu]
+        else:
+            parts.append([cpu])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def format_size(size: int) -> str:
+    """Bytes for people: "1.00 GiB", "300 MiB", "512 B"."""
+    for factor, unit in ((TIB, "TiB"), (GIB, "GiB")):
+        if size >= factor:
+            return f"{size / factor:.2f} {unit}"
+    for factor, unit in ((MIB, "MiB"), (KIB, "KiB")):
+        if size >= factor:
+            return f"{size / factor:.0f} {unit}"
+    return f"{size} B"
+
+
+def format_cores(cores: float) -> str:
+    """Cores for people: "0.50 cores"."""
+    return f"{cores:.2f} cores"
+
+
+def usage(used: str, limit: str, fraction: float) -> str:
+    """The one form in which usage is told: `0.47 / 0.50 cores (94%)`. A unit that both share is said once."""
+    used_number, _, used_unit = used.partition(" ")
+    return f"{used_number if used_unit == limit.partition(' ')[2] else used} / {limit} ({fraction:.0%})"
