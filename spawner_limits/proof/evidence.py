@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What was read on the host while one container was pressed; the first snapshot is from before, the last from after."""
+    """What was read on the host while one container was pressed: the first snapshot before, the last after."""
 
     snapshots: tuple[Snapshot, ...]
     load: Load
@@ -82,7 +83,7 @@ class Verdict:
     """one sentence: why this outcome"""
     files: tuple[str, ...]
     """the Linux kernel's files that it was read from, with their values: "cpu.cfs_quota_us = 50000" """
-    figures: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    figures: Mapping[str, float | int | str | None] = dataclasses.field(default_factory=dict)
     """base units in the names: `peak_bytes`, `limit_cores`, `throttled_ratio`"""
 
 
@@ -112,7 +113,10 @@ class Trial:
     def outcome(self) -> Outcome:
         """The worst of its verdicts: BROKEN, else UNKNOWN, else HELD."""
         outcomes = {verdict.outcome for verdict in self.verdicts}
-        return next((one for one in (Outcome.BROKEN, Outcome.UNKNOWN) if one in outcomes), Outcome.HELD if outcomes else Outcome.UNKNOWN)
+        return next(
+            (one for one in (Outcome.BROKEN, Outcome.UNKNOWN) if one in outcomes),
+            Outcome.HELD if outcomes else Outcome.UNKNOWN,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +132,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: every limit HELD and every control BROKEN · 1: a limit BROKEN, or a control that was not · 3: something UNKNOWN."""
+        """0: all limits HELD, all controls BROKEN · 1: a limit BROKEN, or a control not · 3: something UNKNOWN."""
         limits = [trial.outcome for trial in self.trials if not trial.control]
         powerless = [trial for trial in self.trials if trial.control and trial.outcome is not Outcome.BROKEN]
         if Outcome.BROKEN in limits or powerless:

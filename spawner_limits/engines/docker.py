@@ -1,0 +1,204 @@
+"""Limits in Docker's words. One table says for each field what DockerSpawner is told and what the kernel must show.
+
+Sources: moby `daemon/daemon_unix.go` (what becomes of a host config), opencontainers/cgroups (what it writes).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spawner_limits.engines.base import CgroupVersion, Enforcement, Expectation, KernelFile
+from spawner_limits.limits import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spawner_limits.limits import Limits, Value
+
+DEFAULT_PERIOD_US = 100_000
+"""the Linux kernel's own `cpu.cfs_period_us`"""
+UNLIMITED = -1
+"""Docker's word for no limit in `memswap_limit`"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """How one field reaches the Linux kernel through Docker."""
+
+    field: str
+    option: str | None
+    """key of `extra_host_config`, as the docker SDK spells it"""
+    inspect: str | None
+    """key of `HostConfig` in `docker inspect`"""
+    v1: tuple[str, ...] = ()
+    v2: tuple[str, ...] = ()
+    note: str = ""
+
+
+TABLE: tuple[Row, ...] = (
+    Row(field="mem_limit", option="mem_limit", inspect="Memory", v1=("memory.limit_in_bytes",), v2=("memory.max",)),
+    Row(
+        field="memswap_limit",
+        option="memswap_limit",
+        inspect="MemorySwap",
+        v1=("memory.memsw.limit_in_bytes",),
+        v2=("memory.swap.max",),
+        note="equal to `mem_limit` unless the policy says otherwise; cgroup v2 counts swap alone",
+    ),
+    Row(
+        field="mem_swappiness",
+        option="mem_swappiness",
+        inspect="MemorySwappiness",
+        v1=("memory.swappiness",),
+        note="refused on cgroup v2, which has none",
+    ),
+    Row(
+        field="mem_guarantee",
+        option="mem_reservation",
+        inspect="MemoryReservation",
+        v1=("memory.soft_limit_in_bytes",),
+        v2=("memory.low",),
+    ),
+    Row(
+        field="cpu_limit",
+        option="cpu_quota",
+        inspect="CpuQuota",
+        v1=("cpu.cfs_quota_us", "cpu.cfs_period_us"),
+        v2=("cpu.max",),
+        note="cores × `cpu_period`",
+    ),
+    Row(field="cpu_guarantee", option=None, inspect=None, note="refused: Docker has none; give `cpu_shares`"),
+    Row(
+        field="cpu_period",
+        option="cpu_period",
+        inspect="CpuPeriod",
+        v1=("cpu.cfs_period_us",),
+        v2=("cpu.max",),
+        note="100000 unless the policy says otherwise; only with `cpu_limit`",
+    ),
+    Row(field="cpu_shares", option="cpu_shares", inspect="CpuShares", v1=("cpu.shares",), v2=("cpu.weight",)),
+    Row(field="cpuset_cpus", option="cpuset_cpus", inspect="CpusetCpus", v1=("cpuset.cpus",), v2=("cpuset.cpus",)),
+    Row(field="pids_limit", option="pids_limit", inspect="PidsLimit", v1=("pids.max",), v2=("pids.max",)),
+)
+assert {row.field for row in TABLE} == set(FIELDS)  # noqa: S101  no field is forgotten
+
+_ROWS = {row.field: row for row in TABLE}
+INSPECT = {row.option: row.inspect for row in TABLE if row.option and row.inspect}
+"""option of `extra_host_config` → key in `docker inspect`"""
+RIVALS = {"cpu_quota": "NanoCpus"}
+"""option → another key of the host config that would set the same limit"""
+
+
+def translate(limits: Limits, *, version: CgroupVersion | None = None, page_size_bytes: int = 4096) -> Enforcement:
+    """`limits` in Docker's words. `version`: the host's version of cgroups, where it is known."""
+    ask = _ask(limits)
+    return Enforcement(ask=ask, expect=_expect(limits, ask, page_size_bytes), cannot=_cannot(limits, version))
+
+
+def host_config(ask: Mapping[str, Any]) -> dict[str, Any]:
+    """What `docker inspect` must say under `HostConfig` for what was asked."""
+    return {INSPECT[option]: value for option, value in ask.items()}
+
+
+def disagreements(ask: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where a host config in the API's form differs from what was asked; one sentence each, empty when they agree."""
+    wrong = [(key, value, found.get(key)) for key, value in host_config(ask).items()]
+    told = [f"{key} is {seen!r}, the policy says {value!r}" for key, value, seen in wrong if seen != value]
+    rivals = [(RIVALS[option], found.get(RIVALS[option])) for option in ask if option in RIVALS]
+    return (
+        *told,
+        *(f"{key} is {seen!r}, but the policy limits it by quota and period" for key, seen in rivals if seen),
+    )
+
+
+def _ask(limits: Limits) -> dict[str, Any]:
+    ask: dict[str, Any] = {}
+    if limits.mem_limit is not None:
+        ask["mem_limit"] = limits.mem_limit
+        # left out, Docker would allow as much swap again
+        ask["memswap_limit"] = UNLIMITED if limits.memswap_limit is None else limits.memswap_limit
+    if limits.cpu_limit is not None:
+        ask["cpu_period"] = limits.cpu_period or DEFAULT_PERIOD_US
+        ask["cpu_quota"] = round(limits.cpu_limit * ask["cpu_period"])
+    same = ("mem_swappiness", "mem_guarantee", "cpu_shares", "cpuset_cpus", "pids_limit")
+    given = {field: getattr(limits, field) for field in same}
+    ask.update({str(_ROWS[field].option): value for field, value in given.items() if value is not None})
+    return ask
+
+
+def _cannot(limits: Limits, version: CgroupVersion | None) -> dict[str, str]:
+    cannot = {}
+    if limits.cpu_guarantee is not None:
+        cannot["cpu_guarantee"] = "Docker can't keep cores free for a container; give it cpu_shares instead"
+    if limits.mem_swappiness is not None and version == 2:  # noqa: PLR2004
+        cannot["mem_swappiness"] = (
+            "cgroup v2 has no swappiness for a container, and Docker would discard it; take it out of the policy"
+        )
+    return cannot
+
+
+def _expect(limits: Limits, ask: Mapping[str, Any], page: int) -> tuple[Expectation, ...]:
+    """In the table's order: what each asked field must look like in the Linux kernel's files."""
+    # a period that the policy does not name is only half of cpu_limit
+    rows = (row for row in TABLE if row.option in ask and (row.field != "cpu_period" or limits.cpu_period is not None))
+    return tuple(_expectation(row, getattr(limits, row.field), _texts(str(row.option), ask, page)) for row in rows)
+
+
+def _expectation(row: Row, value: Value | None, texts: tuple[Texts, Texts]) -> Expectation:
+    v1, v2 = (tuple(map(_file, names, wanted)) for names, wanted in zip((row.v1, row.v2), texts, strict=True))
+    return Expectation(field=row.field, value=value, v1=v1, v2=v2)
+
+
+def _file(name: str, accept: tuple[str, ...]) -> KernelFile:
+    return KernelFile(controller=name.partition(".")[0], name=name, accept=accept)
+
+
+Texts = tuple[tuple[str, ...], ...]
+"""for each file, the texts that are right in it"""
+
+
+def _texts(option: str, ask: Mapping[str, Any], page: int) -> tuple[Texts, Texts]:
+    """What an option's v1 files may say, and its v2 files."""
+    value = ask[option]
+    v1: Texts = ((str(value),),)
+    v2: Texts = v1
+    match option:
+        case "mem_limit" | "mem_reservation":
+            v1 = v2 = (_pages(value, page),)
+        case "memswap_limit" if value == UNLIMITED:
+            v1, v2 = (_pages((1 << 63) - 1, page),), (("max",),)
+        case "memswap_limit":
+            v1, v2 = (_pages(value, page),), (_pages(value - ask["mem_limit"], page),)
+        case "cpu_quota":
+            quotas, period = _quotas(value, ask["cpu_period"]), ask["cpu_period"]
+            v1, v2 = (quotas, (str(period),)), (tuple(f"{quota} {period}" for quota in quotas),)
+        case "cpu_period":
+            v2 = (tuple(f"{quota} {value}" for quota in _quotas(ask["cpu_quota"], value)),)
+        case "cpu_shares":
+            v2 = (weights(value),)
+    return v1, v2
+
+
+def _pages(size: int, page: int) -> tuple[str, ...]:
+    # page_counter_memparse(): the Linux kernel counts whole pages
+    return (str(size // page * page),)
+
+
+def _quotas(quota: int, period: int) -> tuple[str, ...]:
+    # with the systemd driver the quota is a whole percent of a core, rounded up (runc cgroups/systemd/common.go)
+    step = period // 100
+    rounded = math.ceil(quota / step) * step
+    return (str(quota),) if rounded == quota else (str(quota), str(rounded))
+
+
+def weights(shares: int) -> tuple[str, ...]:
+    """`cpu.weight` for `cpu_shares`: by the formula before runc 1.3.2 and crun 1.23, and by theirs.
+
+    Source: opencontainers/cgroups `utils.go` ConvertCPUSharesToCgroupV2Value.
+    """
+    old = 1 + (shares - 2) * 9999 // 262142
+    exponent = math.log2(shares)
+    new = 10_000 if shares >= 262_144 else math.ceil(10 ** ((exponent**2 + 125 * exponent) / 612 - 7 / 34))  # noqa: PLR2004
+    return (str(old), str(new))
