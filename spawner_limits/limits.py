@@ -17,7 +17,7 @@ Value: TypeAlias = int | float | str
 class Limits:
     """What one server may use. `None` means not limited, and only ever on purpose.
 
-    Names are JupyterHub's (`mem_limit`, `mem_guarantee`, `cpu_limit`, `cpu_guarantee`) and the docker SDK's (the others).
+    Names are JupyterHub's (`mem_limit`, `mem_guarantee`, `cpu_limit`, `cpu_guarantee`) and the docker SDK's.
     """
 
     mem_limit: int | None = None
@@ -83,14 +83,43 @@ FIELDS: Mapping[str, Field] = {
     field.name: field
     for field in (
         # linuxMinMemory, moby daemon/daemon_unix.go
-        Field(name="mem_limit", unit="bytes", parse=units.parse_size, minimum=6 * units.MIB, bound=_ENGINE_MINIMUM, tell=_size),
-        Field(name="memswap_limit", unit="bytes", parse=units.parse_size, minimum=6 * units.MIB, bound=_ENGINE_MINIMUM, tell=_size),
+        Field(
+            name="mem_limit",
+            unit="bytes",
+            parse=units.parse_size,
+            minimum=6 * units.MIB,
+            bound=_ENGINE_MINIMUM,
+            tell=_size,
+        ),
+        Field(
+            name="memswap_limit",
+            unit="bytes",
+            parse=units.parse_size,
+            minimum=6 * units.MIB,
+            bound=_ENGINE_MINIMUM,
+            tell=_size,
+        ),
         Field(name="mem_swappiness", unit="0 to 100", parse=units.parse_count, maximum=100, unlimited=False),
-        Field(name="mem_guarantee", unit="bytes", parse=units.parse_size, minimum=6 * units.MIB, bound=_ENGINE_MINIMUM, tell=_size),
+        Field(
+            name="mem_guarantee",
+            unit="bytes",
+            parse=units.parse_size,
+            minimum=6 * units.MIB,
+            bound=_ENGINE_MINIMUM,
+            tell=_size,
+        ),
         # below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
         Field(name="cpu_limit", unit="cores", parse=units.parse_cores, minimum=0.01, tell=_cores),
         Field(name="cpu_guarantee", unit="cores", parse=units.parse_cores, minimum=0.01, tell=_cores),
-        Field(name="cpu_period", unit="microseconds", parse=units.parse_count, minimum=1_000, maximum=1_000_000, bound=_PERIOD, unlimited=False),
+        Field(
+            name="cpu_period",
+            unit="microseconds",
+            parse=units.parse_count,
+            minimum=1_000,
+            maximum=1_000_000,
+            bound=_PERIOD,
+            unlimited=False,
+        ),
         # sched(7): MIN_SHARES and MAX_SHARES
         Field(name="cpu_shares", unit="weight", parse=units.parse_count, minimum=2, maximum=262_144, unlimited=False),
         Field(name="cpuset_cpus", unit="CPU numbers", parse=units.parse_cpuset),

@@ -1,6 +1,6 @@
 """Text to numbers and back: sizes, cores, counts. Nowhere else is a unit converted.
 
-Sizes are JupyterHub's and docker's: powers of 1024 (`2G` = 2147483648), one letter, either case; `B` or `iB` may follow.
+Sizes are JupyterHub's and docker's: powers of 1024 (`2G` = 2147483648), one letter; `B` or `iB` may follow.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ _CORES = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+", re.ASCII)
 _COUNT = re.compile(r"[0-9]+", re.ASCII)
 _CPUSET = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*", re.ASCII)
 _MAX_BYTES = (1 << 63) - 1  # the kernel and the engine hold sizes in a signed 64-bit number
+_MAX_DIGITS = 18  # below 2**63
 _MAX_CPU = 1 << 13  # NR_CPUS of the largest distribution kernels
 
 
@@ -23,7 +24,11 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError('expected a size such as "512M" or "1.5G"')
-    size = math.floor(float(match[1]) * _FACTORS[match[2].lower()]) if "." in match[1] else int(match[1]) * _FACTORS[match[2].lower()]
+    size = (
+        math.floor(float(match[1]) * _FACTORS[match[2].lower()])
+        if "." in match[1]
+        else int(match[1]) * _FACTORS[match[2].lower()]
+    )
     if size < 1:
         raise ValueError('expected a size above 0; "unlimited" means no limit')
     if size > _MAX_BYTES:
@@ -43,13 +48,16 @@ def parse_cores(text: str) -> float:
 
 def parse_count(text: str) -> int:
     """A whole number without sign in `text`. ValueError says what was expected."""
-    if _COUNT.fullmatch(text.strip()) is None or len(text) > 18:
+    if _COUNT.fullmatch(text.strip()) is None or len(text) > _MAX_DIGITS:
         raise ValueError("expected a whole number")
     return int(text)
 
 
 def parse_cpuset(text: str) -> str:
-    """A list of CPUs ("0-2,5") as the Linux kernel writes it back: sorted, adjacent ones joined. ValueError says what was expected."""
+    """A list of CPUs ("0-2,5") as the Linux kernel writes it back: sorted, adjacent ones joined.
+
+    ValueError says what was expected.
+    """
     if _CPUSET.fullmatch(text.strip()) is None:
         raise ValueError('expected CPU numbers such as "0-2,5"')
     return format_cpuset(cpus_in(text.strip()))
@@ -78,15 +86,27 @@ def format_cpuset(cpus: frozenset[int]) -> str:
     return ",".join("-".join(map(str, part)) for part in parts)
 
 
+_UNITS = ((TIB, "TiB", 2), (GIB, "GiB", 2), (MIB, "MiB", 0), (KIB, "KiB", 0), (1, "B", 0))
+
+
 def format_size(size: int) -> str:
     """Bytes for people: "1.00 GiB", "300 MiB", "512 B"."""
-    for factor, unit in ((TIB, "TiB"), (GIB, "GiB")):
-        if size >= factor:
-            return f"{size / factor:.2f} {unit}"
-    for factor, unit in ((MIB, "MiB"), (KIB, "KiB")):
-        if size >= factor:
-            return f"{size / factor:.0f} {unit}"
-    return f"{size} B"
+    return _in_unit_of(size, size)
+
+
+def _in_unit_of(size: int, other: int) -> str:
+    factor, unit, digits = next((row for row in _UNITS if other >= row[0]), _UNITS[-1])
+    return f"{size / factor:.{digits}f} {unit}"
+
+
+def size_usage(used: int, limit: int) -> str:
+    """Bytes against their limit, both in the limit's unit: `0.41 / 1.00 GiB (41%)`."""
+    return usage(_in_unit_of(used, limit), format_size(limit), used / limit)
+
+
+def cores_usage(used: float, limit: float) -> str:
+    """Cores against their limit: `0.47 / 0.50 cores (94%)`."""
+    return usage(format_cores(used), format_cores(limit), used / limit)
 
 
 def format_cores(cores: float) -> str:

@@ -1,0 +1,167 @@
+"""`spawner-limits verify`: press on servers or on an image, and say which limits held."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from spawner_limits.errors import UsageError
+from spawner_limits.limits import FIELDS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from spawner_limits.proof.evidence import Report
+    from spawner_limits.proof.hub import Hub
+
+DEFAULT_HUB = "http://127.0.0.1:8081/hub/api"
+_LIMITS = "Limits of a container made from --image"
+_OUTPUT = "Output"
+
+
+def _limit(name: str) -> Any:
+    return typer.Option(help=f"{FIELDS[name].unit}, as in the policy file", rich_help_panel=_LIMITS, metavar="VALUE")
+
+
+def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
+    subjects: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="USER... | -- COMMAND", help="Users of the hub; or with --image, what presses there."),
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="Press on a container of this image, without a hub.")] = None,
+    mem_limit: Annotated[str | None, _limit("mem_limit")] = None,
+    memswap_limit: Annotated[str | None, _limit("memswap_limit")] = None,
+    mem_swappiness: Annotated[str | None, _limit("mem_swappiness")] = None,
+    mem_guarantee: Annotated[str | None, _limit("mem_guarantee")] = None,
+    cpu_limit: Annotated[str | None, _limit("cpu_limit")] = None,
+    cpu_period: Annotated[str | None, _limit("cpu_period")] = None,
+    cpu_shares: Annotated[str | None, _limit("cpu_shares")] = None,
+    cpuset_cpus: Annotated[str | None, _limit("cpuset_cpus")] = None,
+    pids_limit: Annotated[str | None, _limit("pids_limit")] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Also press without limits: the judge must find those BROKEN.")
+    ] = False,
+    hub: Annotated[
+        str, typer.Option(envvar="JUPYTERHUB_API_URL", help="The hub's API; its token is in JUPYTERHUB_API_TOKEN.")
+    ] = DEFAULT_HUB,
+    timeout: Annotated[int, typer.Option(min=10, help="Seconds after which a load is ended.")] = 600,
+    yes: Annotated[bool, typer.Option("--yes", help="Press on servers that are running, without asking.")] = False,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="- is stdout", rich_help_panel=_OUTPUT)] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="one page, offline", rich_help_panel=_OUTPUT)] = None,
+    junit: Annotated[str | None, typer.Option(metavar="FILE", help="for CI", rich_help_panel=_OUTPUT)] = None,
+) -> None:
+    """Press on each limit, read the Linux kernel's counters meanwhile, and say which limits held.
+
+    With users: their servers are started through the hub where they don't run, and the notebook in them is executed.
+    With --image: a container is made with the limits given, and COMMAND, or else the notebook, is run in it.
+    Exit code: 0 all HELD, 1 one BROKEN, 2 usage, 3 one UNKNOWN, 4 engine or hub not reachable.
+    """
+    given = {name: value for name, value in locals().items() if name in FIELDS and value is not None}
+    outputs = {name: value for name, value in (("json", json), ("html", html), ("junit", junit)) if value is not None}
+    _refuse_unwritable(outputs)
+    subjects = subjects or []
+    if image is not None:
+        report = _verify_image(image, _limits(given), subjects, control=control, seconds=timeout)
+    elif given:
+        raise UsageError("limits are given with --image; those of users are in the policy")
+    elif not subjects:
+        raise UsageError("name the users whose limits are to be verified, or an --image")
+    else:
+        report = _verify_users(hub, subjects, control=control, seconds=timeout, yes=yes)
+    _write(report, outputs)
+    raise typer.Exit(report.exit_code)
+
+
+def _limits(given: dict[str, str]) -> Limits:
+    if not given:
+        raise UsageError("give at least one limit, such as --mem-limit 1G")
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        try:
+            values[name] = None if text == "unlimited" and FIELDS[name].unlimited else FIELDS[name].read(text)
+        except ValueError as error:
+            raise UsageError(f"--{name.replace('_', '-')} {text}: {error}") from error
+    values.setdefault("memswap_limit", values.get("mem_limit"))
+    _refuse_impossible(values)
+    return Limits(**values)
+
+
+def _refuse_impossible(values: dict[str, Any]) -> None:
+    memory, total, cores = values.get("mem_limit"), values["memswap_limit"], values.get("cpu_limit")
+    if total is not None and (memory is None or total < memory):
+        raise UsageError("--memswap-limit counts memory and swap together: it needs a --mem-limit that is not above it")
+    here = os.cpu_count() or 1
+    if cores is not None and cores > here:
+        raise UsageError(f"--cpu-limit {cores:g}: this host has {here} cores, so the limit could never bind")
+
+
+def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control: bool, seconds: int) -> Report:
+    # here and below: the docker SDK takes 0.2 s to import, which a usage error need not wait for
+    from spawner_limits.cli.live import live  # noqa: PLC0415
+    from spawner_limits.proof.engine import Engine  # noqa: PLC0415
+    from spawner_limits.proof.run import Prover  # noqa: PLC0415
+
+    engine = Engine()
+    engine.sweep()
+    with live() as watch:
+        prover = Prover(engine=engine, seconds=seconds, watch=watch)
+        return prover.verify_image(image, limits, command, control=control)
+
+
+def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int, yes: bool) -> Report:
+    from spawner_limits.cli.live import live  # noqa: PLC0415
+    from spawner_limits.proof.engine import Engine  # noqa: PLC0415
+    from spawner_limits.proof.hub import Hub  # noqa: PLC0415
+    from spawner_limits.proof.run import Prover  # noqa: PLC0415
+
+    token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+    if not token:
+        raise UsageError("no token for the hub: put one with the scopes servers and read:users in JUPYTERHUB_API_TOKEN")
+    engine, hub = Engine(), Hub(url, token)
+    engine.sweep()
+    _ask(hub, users, yes=yes)
+    with live() as watch:
+        prover = Prover(engine=engine, seconds=seconds, watch=watch)
+        return prover.verify_users(hub, users, control=control)
+
+
+def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
+    """Ask before a load is put on a server that somebody may be working in."""
+    running = [user for user in users if hub.running(user)]
+    if yes or not running:
+        return
+    what = f"These servers are running and will be pressed to their limits: {', '.join(running)}"
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what}; say --yes if that may be")
+    typer.confirm(f"{what}. Go on?", abort=True, err=True)
+
+
+def _refuse_unwritable(outputs: dict[str, str]) -> None:
+    """Find out before the minutes of pressing, not after."""
+    for name, target in outputs.items():
+        if target != "-" and (not Path(target).resolve().parent.is_dir() or Path(target).is_dir()):
+            raise UsageError(f"--{name} {target}: not a file in a directory that exists")
+    if list(outputs.values()).count("-") > 1:
+        raise UsageError("only one of --json, --html and --junit can go to stdout")
+
+
+def _write(report: Report, outputs: dict[str, str]) -> None:
+    from spawner_limits.proof.report import table, to_html, to_json, to_junit  # noqa: PLC0415
+
+    renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
+    if "-" not in outputs.values():
+        Console(highlight=False).print(table(report))
+    for name, target in outputs.items():
+        text = renderers[name](report)
+        if target == "-":
+            sys.stdout.write(text.rstrip("\n") + "\n")
+            continue
+        try:
+            Path(target).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--{name} {target}: {error.strerror}") from error

@@ -1,0 +1,13 @@
+"""The labels that containers carry, so that whoever audits a host needs neither the hub nor the policy file."""
+
+USER = "spawner-limits.user"
+SERVER = "spawner-limits.server"
+"""the server's name; empty for the default one"""
+POLICY = "spawner-limits.policy"
+"""sha256 of the policy file that it was started under"""
+ENTITLEMENT = "spawner-limits.entitlement"
+"""JSON: every limit, and the rule that it came from"""
+NOTEBOOK = "spawner-limits.notebook"
+"""where the stress notebook was copied to"""
+TRIAL = "spawner-limits.trial"
+"""on containers that `verify` made and will remove: an id of that run"""

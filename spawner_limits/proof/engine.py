@@ -1,0 +1,284 @@
+"""The Docker engine as a proof needs it: containers of our own, commands inside, and what the engine says of itself.
+
+Every container that is made here carries a label with this process's identity, ends by itself, and is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker.errors
+import requests
+from docker.utils import kwargs_from_env
+
+import docker
+from spawner_limits.engines import labels
+from spawner_limits.errors import UnreachableError, UsageError
+from spawner_limits.kernel.where import Cgroup, CgroupError, find
+from spawner_limits.proof.evidence import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from spawner_limits.engines.base import CgroupVersion
+
+_STOPPED_ANSWERING = (requests.RequestException, docker.errors.DockerException)
+_TRIAL_VARIABLE = "SPAWNER_LIMITS_TRIAL"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Container:
+    """A running container, found."""
+
+    id: str
+    name: str
+    pid: int
+    image: str
+    cgroup_parent: str
+    labels: Mapping[str, str]
+
+
+class Engine:
+    """One Docker engine on this machine."""
+
+    def __init__(self) -> None:
+        """Connect. UnreachableError when no engine answers."""
+        try:
+            self.client = docker.APIClient(**kwargs_from_env(), version="auto", timeout=60)
+            self._info: dict[str, Any] = self.client.info()
+        except _STOPPED_ANSWERING as error:
+            raise unreachable(error) from error
+
+    @property
+    def cgroup_version(self) -> CgroupVersion:
+        """Version of cgroups that the engine uses for containers."""
+        return 2 if str(self._info.get("CgroupVersion", "1")) == "2" else 1
+
+    def host(self) -> Host:
+        """The machine and its engine, for the report."""
+        version, driver = self._info.get("ServerVersion", "?"), self._info.get("CgroupDriver", "?")
+        return Host(
+            cores=os.cpu_count() or 1,
+            memory_bytes=_meminfo("MemTotal"),
+            swap_bytes=_meminfo("SwapTotal"),
+            kernel=platform.release(),
+            engine=f"Docker {version}, cgroup v{self.cgroup_version}, {driver} driver",
+        )
+
+    def inspect(self, container: str) -> Container:
+        """A running container. UsageError when it does not run."""
+        found = self.client.inspect_container(container)
+        if not found["State"]["Pid"]:
+            raise UsageError(f"container {found['Name'].lstrip('/')} does not run ({found['State']['Status']})")
+        return Container(
+            id=found["Id"],
+            name=found["Name"].lstrip("/"),
+            pid=found["State"]["Pid"],
+            image=found["Config"]["Image"],
+            cgroup_parent=found["HostConfig"].get("CgroupParent") or "",
+            labels=found["Config"]["Labels"] or {},
+        )
+
+    def server_of(self, user: str, server: str = "") -> Container:
+        """The container of a user's server, by its labels. UsageError when there is none."""
+        wanted = [f"{labels.USER}={user}", f"{labels.SERVER}={server}"]
+        found = self.client.containers(filters={"label": wanted, "status": "running"})
+        if not found:
+            raise UsageError(
+                f"no container on this machine carries the limits of {user}: is its server started by "
+                "LimitedDockerSpawner, and this the machine that it runs on?"
+            )
+        return self.inspect(found[0]["Id"])
+
+    def cgroup(self, container: Container) -> Cgroup:
+        """The container's cgroups. CgroupError when they can't be found from here."""
+        return find(container.pid, container_id=container.id)
+
+    # -- containers of our own -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def trial_container(
+        self, image: str, *, host_config: Mapping[str, Any], environment: Mapping[str, str], seconds: int
+    ) -> Iterator[Container]:
+        """A container that only waits, to run commands in; removed at the end, whatever happens.
+
+        Errors: UsageError for an image that is missing or a host config that the engine refuses.
+        """
+        identity = self._create(image, host_config, environment, seconds)
+        try:
+            try:
+                self.client.start(identity)
+            except docker.errors.APIError as error:
+                raise UsageError(f"Docker can't start a container of {image}: {_plain(error)}") from error
+            container = self.inspect(identity)
+            with self._ended_with_us(container):
+                yield container
+        finally:
+            self._remove(identity)
+
+    def _create(self, image: str, host_config: Mapping[str, Any], environment: Mapping[str, str], seconds: int) -> str:
+        try:
+            created = self.client.create_container(
+                image,
+                # it ends by itself should nobody be left to remove it
+                command=["sleep", str(seconds)],
+                entrypoint=[],
+                environment=dict(environment),
+                name=f"spawner-limits-trial-{uuid.uuid4().hex[:12]}",
+                labels={labels.TRIAL: _identity(os.getpid())},
+                host_config=self.client.create_host_config(init=True, auto_remove=True, **host_config),
+            )
+        except docker.errors.ImageNotFound as error:
+            message = f"no image {image} on this machine; build it with docker/build.sh, or pull it with docker pull"
+            raise UsageError(message) from error
+        except docker.errors.APIError as error:
+            raise UsageError(f"Docker refuses a container with these limits: {_plain(error)}") from error
+        return str(created["Id"])
+
+    @contextmanager
+    def _ended_with_us(self, container: Container) -> Iterator[None]:
+        """Should the engine be gone at the end, end the container's processes without it."""
+        try:
+            cgroup = self.cgroup(container)
+        except CgroupError:  # then there is nothing to end it by
+            cgroup = None
+        try:
+            yield
+        finally:
+            if cgroup is not None and not self.answers():
+                kill(_processes(cgroup))
+
+    def answers(self) -> bool:
+        """Whether the engine answers now."""
+        try:
+            return bool(self.client.ping())
+        except _STOPPED_ANSWERING:
+            return False
+
+    def _remove(self, identity: str) -> None:
+        with suppress(docker.errors.NotFound):
+            try:
+                self.client.remove_container(identity, force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code != requests.codes.conflict:  # it is being removed already
+                    raise
+            except requests.RequestException as error:
+                raise unreachable(error) from error
+
+    def sweep(self) -> None:
+        """Remove what an earlier run left that was ended without a chance to clean up."""
+        for found in self.client.containers(all=True, filters={"label": labels.TRIAL}):
+            pid = found["Labels"][labels.TRIAL].partition(".")[0]
+            if found["Labels"][labels.TRIAL] != _identity(int(pid) if pid.isdigit() else 0):
+                self._remove(found["Id"])
+
+
+def unreachable(error: BaseException) -> UnreachableError:
+    """The engine does not answer, said to a person."""
+    return UnreachableError(f"the Docker engine does not answer ({_plain(error)}); start it with docker/engine.sh")
+
+
+def _plain(error: BaseException) -> str:
+    return str(getattr(error, "explanation", None) or error).strip().rstrip(".")
+
+
+def _meminfo(key: str) -> int:
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    return int(lines[key].split()[0]) * 1024
+
+
+def _identity(pid: int) -> str:
+    """A process, so that another one with the same id is not taken for it: "1234.567890"."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return f"{pid}.{stat.rpartition(')')[2].split()[19]}"
+
+
+def _processes(cgroup: Cgroup) -> list[int]:
+    with suppress(OSError):
+        return [int(pid) for pid in (cgroup.directories["memory"] / "cgroup.procs").read_text().split()]
+    return []
+
+
+def kill(pids: Sequence[int]) -> None:
+    """End processes at once; those that are gone already are fine."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class Command:
+    """A command in a container, running in a thread of its own; what it starts can be ended by `stop`."""
+
+    def __init__(
+        self, engine: Engine, container: Container, command: Sequence[str], *, environment: Mapping[str, str] = {}
+    ) -> None:
+        """Start it. UsageError when the container can't run it."""
+        self._engine, self._container = engine, container
+        self._mark = uuid.uuid4().hex
+        self._stdout, self._stderr = bytearray(), bytearray()
+        self.exit_code: int | None = None
+        self.problem: str | None = None
+        try:
+            self._exec: str = engine.client.exec_create(
+                container.id, list(command), environment={**environment, _TRIAL_VARIABLE: self._mark}
+            )["Id"]
+        except docker.errors.APIError as error:
+            raise UsageError(f"container {container.name} can't run {command[0]}: {_plain(error)}") from error
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        try:
+            for stdout, stderr in self._engine.client.exec_start(self._exec, stream=True, demux=True):
+                self._stdout += stdout or b""
+                self._stderr += stderr or b""
+            self.exit_code = self._engine.client.exec_inspect(self._exec)["ExitCode"]
+        except (*_STOPPED_ANSWERING, OSError) as error:
+            self.problem = f"the engine stopped answering: {_plain(error)}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs still, as far as the engine lets us know."""
+        return self._thread.is_alive()
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return self._stdout.decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """What it has complained of so far."""
+        return self._stderr.decode(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Its process id on the host; 0 before it has one."""
+        return int(self._engine.client.exec_inspect(self._exec)["Pid"])
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; whether it came."""
+        self._thread.join(seconds)
+        return not self.running
+
+    def stop(self) -> None:
+        """End it and everything that it started, also what was handed to the container's first process since."""
+        with suppress(CgroupError):
+            processes = _processes(self._engine.cgroup(self._container))
+            kill([pid for pid in processes if self._is_ours(pid)])
+
+    def _is_ours(self, pid: int) -> bool:
+        with suppress(OSError):
+            return f"{_TRIAL_VARIABLE}={self._mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        return False

@@ -1,0 +1,44 @@
+"""Work on the engine beside DockerSpawner's own: its one thread serves every spawner's poll, and would hold them up."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from spawner_limits.engines.base import CgroupVersion
+
+T = TypeVar("T")
+
+THREADS = 8
+TIMEOUT_S = 20
+
+
+class Aside:
+    """A client and threads of our own."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        """`arguments`: of `docker.APIClient`. Nothing is connected yet."""
+        self._arguments = arguments
+        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits")
+
+    @cached_property
+    def client(self) -> docker.APIClient:
+        """Connects at first use; docker.errors.DockerException when no engine answers."""
+        return docker.APIClient(**self._arguments)
+
+    @cached_property
+    def cgroup_version(self) -> CgroupVersion:
+        """The version of cgroups that the engine uses, asked once."""
+        return 2 if str(self.client.info().get("CgroupVersion", "1")) == "2" else 1
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run `work(client, *arguments)` in a thread. TimeoutError after `TIMEOUT_S` seconds."""
+        future = asyncio.wrap_future(self._executor.submit(lambda: work(self.client, *arguments)))
+        return await asyncio.wait_for(future, TIMEOUT_S)

@@ -1,0 +1,207 @@
+"""`LimitedDockerSpawner`: DockerSpawner, with the policy's limits on every container, and the notebook in it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import requests
+from docker.utils import kwargs_from_env
+from dockerspawner import DockerSpawner
+from traitlets import Bool, Integer, Unicode
+
+import docker
+from spawner_limits.engines import labels
+from spawner_limits.engines.docker import INSPECT, RIVALS, disagreements, host_config, translate
+from spawner_limits.spawners import notebook
+from spawner_limits.spawners.aside import TIMEOUT_S, Aside
+from spawner_limits.spawners.limited import LimitsMixin, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spawner_limits.engines.base import CgroupVersion, Enforcement
+
+_TRAITS = ("mem_limit", "mem_guarantee", "cpu_limit", "cpu_guarantee")
+_REMEDY = "Take it out of the hub's configuration: the policy file alone sets limits."
+
+
+class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  # dockerspawner is not typed
+    """DockerSpawner whose servers run inside the policy's limits, or not at all."""
+
+    copy_notebook = Bool(default_value=True, config=True, help="Copy the stress notebook into each container.")
+    notebook_target = Unicode(
+        "/home/jovyan/work", config=True, help="The directory in the container that the notebook is copied to."
+    )
+    notebook_uid = Integer(1000, config=True, help="The user id that the copied notebook belongs to.")
+    notebook_gid = Integer(100, config=True, help="The group id that the copied notebook belongs to.")
+
+    enforcement: Enforcement | None = None
+    asides: ClassVar[dict[str, Aside]] = {}
+    """by the engine's address"""
+    _looking: asyncio.Task[None] | None = None
+
+    async def start(self) -> tuple[str, int]:
+        """Start the server inside its limits. SpawnException when they can't be had."""
+        entitlement = self.entitle()
+        try:
+            self.enforcement = translate(entitlement.limits, version=await self._cgroup_version())
+            for field, why in self.enforcement.cannot.items():
+                rule = entitlement.grants[field].rule
+                raise refusal(f"{field} (from {rule}) can't be held: {why}", reason="cannot")
+            await self._refuse_old_container()
+            started: tuple[str, int] = await super().start()
+        except docker.errors.APIError as error:
+            fact = f"Docker refused the server's container: {error.explanation or error}"
+            raise refusal(fact, reason="engine", status_code=500) from error
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise refusal(f"The Docker engine does not answer ({error})", reason="engine", status_code=503) from error
+        return started
+
+    async def _cgroup_version(self) -> CgroupVersion:
+        return await self.aside.run(lambda _client: self.aside.cgroup_version)
+
+    async def _refuse_old_container(self) -> None:
+        """Refuse a container that would be started again with other limits than the policy's (`remove = False`)."""
+        found = None if self.remove else await self.get_object()
+        if found and (wrong := disagreements(self._enforced().ask, found["HostConfig"])):
+            remedy = f"Remove the container {self.container_name}, or set c.DockerSpawner.remove = True."
+            raise refusal(f"The server's container has other limits: {'; '.join(wrong)}", reason="old", remedy=remedy)
+
+    def _enforced(self) -> Enforcement:
+        if self.enforcement is None:  # start() was bypassed: nothing may run without limits
+            raise refusal("No limits were decided for this server", reason="limits")
+        return self.enforcement
+
+    # -- creation ------------------------------------------------------------------------------------------------
+
+    async def create_object(self) -> dict[str, Any]:
+        """Create the container with the policy's limits, whatever else the hub's configuration says."""
+        ask = self._enforced().ask
+        self._refuse_rival_traits()
+        theirs = await self._awaited(self.extra_host_config)
+        self._refuse_rival_host_config(self._render_templates(theirs))
+        with self._holding(**self._our_traits(), extra_host_config={**theirs, **ask}):
+            created: dict[str, Any] = await super().create_object()
+        for warning in created.get("Warnings") or ():
+            self.log.warning("Docker warned about the container of %s: %s", self._log_name, warning)
+            self.tell(f"Docker warns: {warning}")
+        return created
+
+    def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the engine. A container's creation passes here last: what is sent is compared with the policy."""
+        if method == "create_container":
+            kwargs["labels"] = {**(kwargs.get("labels") or {}), **self._labels()}
+            if wrong := disagreements(self._enforced().ask, kwargs["host_config"]):
+                raise refusal(f"The hub's configuration would change a limit: {'; '.join(wrong)}", reason="override")
+        return super().docker(method, *args, **kwargs)
+
+    async def _awaited(self, setting: Any) -> dict[str, Any]:
+        value = self._eval_if_callable(setting)
+        return dict((await value if asyncio.iscoroutine(value) or asyncio.isfuture(value) else value) or {})
+
+    def _our_traits(self) -> dict[str, Any]:
+        # the server's MEM_LIMIT and CPU_LIMIT are made from these, so they must agree with its container
+        limits = self.entitlement.limits if self.entitlement is not None else None
+        values = {trait: getattr(limits, trait) for trait in _TRAITS}
+        return {trait: value for trait, value in values.items() if value is not None}
+
+    def _refuse_rival_traits(self) -> None:
+        for trait, ours in self._our_traits().items():
+            theirs = getattr(self, trait)
+            if theirs is not None and theirs != ours:
+                how = "loosen" if theirs > ours else "change"
+                fact = f"The hub's configuration would {how} a limit: {trait} is {theirs!r}, the policy says {ours!r}"
+                raise refusal(fact, reason="override", remedy=_REMEDY)
+
+    def _refuse_rival_host_config(self, theirs: dict[str, Any]) -> None:
+        ask = self._enforced().ask
+        rivals = {"nano_cpus": "cpu_quota"}
+        given = {key: value for key, value in theirs.items() if key in ask or rivals.get(key) in ask}
+        # the SDK reads "8g" and the like
+        said = self.client.create_host_config(**given)
+        wanted = host_config({key: value for key, value in ask.items() if INSPECT[key] in said})
+        wrong = [
+            f"{key} is {said[key]!r}, the policy says {ours!r}" for key, ours in wanted.items() if said[key] != ours
+        ]
+        wrong += [f"{key} is {said[key]!r}" for option, key in RIVALS.items() if option in ask and said.get(key)]
+        if wrong:
+            fact = f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}"
+            raise refusal(fact, reason="override", remedy=_REMEDY)
+
+    @contextmanager
+    def _holding(self, **values: Any) -> Iterator[None]:
+        """Set traits for one creation only, so that the next spawn sees what the configuration really says."""
+        before = {name: getattr(self, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def _labels(self) -> dict[str, str]:
+        if self.entitlement is None:
+            return {}
+        given = {
+            labels.USER: self.user.name,
+            labels.SERVER: self.name,
+            labels.POLICY: self.entitlement.policy_sha256,
+            labels.ENTITLEMENT: self.entitlement.to_json(),
+        }
+        return given | ({labels.NOTEBOOK: str(self._place().notebook)} if self.copy_notebook else {})
+
+    def get_env(self) -> dict[str, str]:
+        """JupyterHub's environment, and `PIDS_LIMIT` beside its `MEM_LIMIT` and `CPU_LIMIT`."""
+        env: dict[str, str] = super().get_env()
+        pids_limit = self.entitlement.limits.pids_limit if self.entitlement is not None else None
+        return env if pids_limit is None else env | {"PIDS_LIMIT": str(pids_limit)}
+
+    # -- the notebook --------------------------------------------------------------------------------------------
+
+    async def start_object(self) -> None:
+        """Copy the notebook into the container, then start it."""
+        if self.copy_notebook:
+            await self._copy_notebook()
+        await super().start_object()
+        if self.copy_notebook:
+            self._looking = asyncio.ensure_future(self._look_for_notebook())
+
+    def _place(self) -> notebook.Place:
+        directory = PurePosixPath(self.notebook_target)
+        return notebook.Place(directory=directory, uid=self.notebook_uid, gid=self.notebook_gid)
+
+    async def _copy_notebook(self) -> None:
+        try:
+            copied = await self.aside.run(notebook.copy, self.container_id, self._place(), notebook.packaged())
+        except (docker.errors.APIError, requests.RequestException, OSError, TimeoutError) as error:
+            why = getattr(error, "explanation", None) or error or f"it took over {TIMEOUT_S} s"
+            self._tell_no_notebook(str(why))
+        else:
+            self.tell(f"{self.notebook_target}: {copied}", progress=40)
+
+    async def _look_for_notebook(self) -> None:
+        """Look for it in the running container: what was copied under a tmpfs mount is gone."""
+        path = str(self._place().notebook)
+        try:
+            seen = await self.aside.run(notebook.present, self.container_id, path)
+        except (docker.errors.APIError, requests.RequestException, TimeoutError) as error:
+            self.log.debug("Could not look for the notebook of %s: %s", self._log_name, error)
+        else:
+            if seen is False:
+                self._tell_no_notebook(f"{path} is not in the running container; does a mount hide it?")
+
+    def _tell_no_notebook(self, why: str) -> None:
+        self.log.error("The stress notebook of %s was not copied: %s", self._log_name, why)
+        self.tell(f"The stress notebook was not copied, the server starts without it: {why}")
+
+    @property
+    def aside(self) -> Aside:
+        """A client and threads of our own, shared by all spawners of one engine."""
+        # as DockerSpawner.client
+        tls = {"tls": docker.tls.TLSConfig(**self.tls_config)} if self.tls_config else {}
+        arguments = {"version": "auto"} | tls | kwargs_from_env() | self.client_kwargs
+        return self.asides.setdefault(str(arguments.get("base_url")), Aside(arguments))
