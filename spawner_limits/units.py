@@ -5,12 +5,11 @@ Sizes are JupyterHub's and docker's: powers of 1024 (`2G` = 2147483648), one let
 
 from __future__ import annotations
 
-import math
 import re
 
 KIB, MIB, GIB, TIB = (1 << shift for shift in (10, 20, 30, 40))
 _FACTORS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))? ?(?:([kmgt])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
 _CORES = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+", re.ASCII)
 _COUNT = re.compile(r"[0-9]+", re.ASCII)
 _CPUSET = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*", re.ASCII)
@@ -24,13 +23,16 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError('expected a size such as "512M" or "1.5G"')
-    size = (
-        math.floor(float(match[1]) * _FACTORS[match[2].lower()])
-        if "." in match[1]
-        else int(match[1]) * _FACTORS[match[2].lower()]
-    )
+    whole, fraction, unit = match[1], match[2] or "", match[3]
+    if fraction and unit is None:
+        raise ValueError('expected whole bytes, or a size such as "512M" or "1.5G"')
+    if len(whole) > _MAX_DIGITS + 1:  # int() refuses thousands of digits in words of its own
+        raise ValueError("expected a size below 8 EiB")
+    fraction = fraction[:_MAX_DIGITS]
+    # in whole numbers: a float holds a size exactly only up to 2**53; what is left under a byte is dropped
+    size = int(whole + fraction) * _FACTORS[(unit or "").lower()] // 10 ** len(fraction)
     if size < 1:
-        raise ValueError('expected a size above 0; "unlimited" means no limit')
+        raise ValueError("expected a size above 0")
     if size > _MAX_BYTES:
         raise ValueError("expected a size below 8 EiB")
     return size
@@ -41,15 +43,19 @@ def parse_cores(text: str) -> float:
     if _CORES.fullmatch(text.strip()) is None:
         raise ValueError('expected a number of cores such as "0.5" or "2"')
     cores = float(text)
-    if not 0 < cores <= _MAX_CPU:
-        raise ValueError('expected a number of cores above 0; "unlimited" means no limit')
+    if cores <= 0:
+        raise ValueError("expected a number of cores above 0")
+    if cores > _MAX_CPU:
+        raise ValueError(f"expected at most {_MAX_CPU} cores")
     return cores
 
 
 def parse_count(text: str) -> int:
     """A whole number without sign in `text`. ValueError says what was expected."""
-    if _COUNT.fullmatch(text.strip()) is None or len(text) > _MAX_DIGITS:
+    if _COUNT.fullmatch(text.strip()) is None:
         raise ValueError("expected a whole number")
+    if len(text.strip()) > _MAX_DIGITS:
+        raise ValueError(f"expected a whole number of at most {_MAX_DIGITS} digits")
     return int(text)
 
 
@@ -64,13 +70,20 @@ def parse_cpuset(text: str) -> str:
 
 
 def cpus_in(cpuset: str) -> frozenset[int]:
-    """The CPU numbers of a list such as "0-2,5". ValueError where a range runs backwards or a number is absurd."""
+    """The CPU numbers of a list such as "0-2,5". ValueError where a range falls or a number is absurd."""
     cpus: set[int] = set()
+    named = 0
     for part in cpuset.split(","):
         first, _, last = part.partition("-")
+        if max(len(first), len(last)) > len(str(_MAX_CPU)):
+            raise ValueError(f"expected CPU numbers below {_MAX_CPU}")
         low, high = int(first), int(last or first)
-        if not low <= high < _MAX_CPU:
+        if low > high:
             raise ValueError('expected CPU numbers such as "0-2,5", each range rising')
+        named += high - low + 1
+        # together, or a long list of wide ranges would take minutes
+        if high >= _MAX_CPU or named > _MAX_CPU:
+            raise ValueError(f"expected CPU numbers below {_MAX_CPU}, each named once")
         cpus.update(range(low, high + 1))
     return frozenset(cpus)
 

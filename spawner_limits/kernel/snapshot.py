@@ -1,4 +1,4 @@
-"""`Snapshot`: one reading of one container's kernel files. What could not be read is `None`, with its reason, never 0."""
+"""`Snapshot`: one reading of one container's kernel files. What was not read is `None`, with its reason, never 0."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Snapshot:
     memory_inactive_file_bytes: int | None = None
     swap_current_bytes: int | None = None
     memsw_peak_bytes: int | None = None
-    """most memory and swap together: v1 `memory.memsw.max_usage_in_bytes`; v2 has only `memory.peak` + `memory.swap.peak`, an upper bound"""
+    """most memory and swap together: v1 `memory.memsw.max_usage_in_bytes`; v2 has only `memory.peak` +
+    `memory.swap.peak`, an upper bound"""
     oom_kill: int | None = None
     pids_current: int | None = None
     pids_max_events: int | None = None
