@@ -6,6 +6,7 @@ is `sh`, which every image has, pinned from the host: the container's limits are
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import ExitStack
@@ -22,12 +23,13 @@ from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:
     from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.limits import Limits
 
 WINDOW_S = 5.0
 WARM_UP_S = 1.0
 TRIES = 3
 """a contest that others disturbed may be repeated so often; one that was not, never"""
-RIVAL = {"cpu_shares": 1024, "mem_limit": 64 * MIB, "memswap_limit": 64 * MIB, "pids_limit": 64, "network_mode": "none"}
+RIVAL = {"mem_limit": 64 * MIB, "memswap_limit": 64 * MIB, "pids_limit": 64, "network_mode": "none"}
 
 # ends by itself, should nobody be left to stop it
 _BURN = """
@@ -37,9 +39,21 @@ while [ "$(date +%s)" -lt $end ]; do i=0; while [ $i -lt 99999 ]; do i=$((i+1));
 _BURN_S = 60
 
 
-def contest(engine: Engine, subject: Container) -> Contest:
+ORDINARY_SHARES = 1024
+_MOST_SHARES = 262_144
+_ROOM = 0.7
+
+
+def rival_shares(shares: int, cpu_limit: float | None) -> int:
+    """The sibling's `cpu_shares`: an ordinary weight, unless the subject's quota would bind before its share."""
+    most = _ROOM * (1.0 if cpu_limit is None else min(cpu_limit, 1.0))
+    return min(_MOST_SHARES, max(ORDINARY_SHARES, math.ceil(shares * (1 - most) / most)))
+
+
+def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
     """Measure the subject against a sibling made from its image. UsageError when the image can't run the load."""
-    host_config = {**RIVAL, "cgroup_parent": subject.cgroup_parent or None}
+    shares = rival_shares(limits.cpu_shares or ORDINARY_SHARES, limits.cpu_limit)
+    host_config = {**RIVAL, "cpu_shares": shares, "cgroup_parent": subject.cgroup_parent or None}
     with ExitStack() as stack:
         rival = stack.enter_context(
             engine.trial_container(subject.image, host_config=host_config, environment={}, seconds=_BURN_S * 2)

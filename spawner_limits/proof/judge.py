@@ -324,7 +324,9 @@ def _shares(_expectation: Expectation, evidence: Evidence) -> Finding:
     }
     seen = f"{share:.1%} of a CPU (expected {expected:.1%})"
     told = f"weight {weights[0]} against a sibling's {weights[1]} on one CPU for {subject.wall_s:.0f} s"
-    if busy < SATURATED:
+    if subject.throttled:
+        outcome, reason = Outcome.UNKNOWN, "cpu_limit was reached before the share was: it binds first"
+    elif busy < SATURATED:
         outcome, reason = Outcome.UNKNOWN, f"the CPU was only {busy:.0%} theirs: something else is busy here"
     elif abs(share - expected) <= SHARE_TOLERANCE * expected:
         outcome, reason = Outcome.HELD, told

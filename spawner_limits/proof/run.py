@@ -219,7 +219,7 @@ class Prover:
         if "cpu_shares" not in subject.enforcement.ask:
             return None
         self.watch.say(f"{subject.name}: contending with a sibling for one CPU")
-        return contest(self.engine, container)
+        return contest(self.engine, container, subject.limits)
 
     def _idle_trial(self, container: Container, subject: _Subject, problem: str) -> Trial:
         """A trial without a load: the limits are read, and no more."""
