@@ -252,9 +252,12 @@ def _within_quota(limit: float, typical: float, pressed: Sequence[Window], evide
     if len(pressed) < WINDOWS:
         if limit >= evidence.host.cores:
             return Outcome.UNKNOWN, f"this host has {evidence.host.cores} cores, so the limit can't be pressed"
-        if typical >= limit * THROTTLED:
+        if typical >= limit * THROTTLED and not pressed:
             return Outcome.UNKNOWN, "used in full, but not throttled long enough: is something else busy here?"
-        return Outcome.UNKNOWN, f"not pressed: throttled in {len(pressed)} of {WINDOWS} windows{_because(evidence)}"
+        return (
+            Outcome.UNKNOWN,
+            f"not pressed: throttled in {len(pressed)} of {WINDOWS} windows needed{_because(evidence)}",
+        )
     if typical < USED * limit:
         return Outcome.UNKNOWN, f"throttled, but used only {typical:.2f} cores: is something else busy here?"
     ratio = median(window.throttled_ratio or 0 for window in pressed)

@@ -1,0 +1,348 @@
+"""The judge: three outcomes for each limit, and no way to be talked into HELD."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from spawner_limits.engines.docker import translate
+from spawner_limits.kernel.snapshot import Snapshot
+from spawner_limits.limits import Limits
+from spawner_limits.proof.evidence import Contest, Evidence, Host, Load, Outcome, Report, Trial
+from spawner_limits.proof.judge import judge
+from spawner_limits.units import GIB, MIB
+
+HOST = Host(cores=2, memory_bytes=24 * GIB, swap_bytes=0, kernel="6.18", engine="Docker 20.10.24")
+LOAD = Load(command=("load",), exit_code=0, oom_killed=False)
+V1 = dict.fromkeys(("cpu", "cpuacct", "cpuset", "memory", "pids"), 1)
+V2 = dict.fromkeys(V1, 2)
+LIMITS = Limits(mem_limit=GIB, memswap_limit=GIB, cpu_limit=0.5, pids_limit=256)
+FILES_V1 = {
+    "memory.limit_in_bytes": str(GIB),
+    "memory.memsw.limit_in_bytes": str(GIB),
+    "cpu.cfs_quota_us": "50000",
+    "cpu.cfs_period_us": "100000",
+    "cpu.shares": "1024",
+    "pids.max": "256",
+}
+FILES_V2 = {
+    "memory.max": str(GIB),
+    "memory.swap.max": "0",
+    "cpu.max": "50000 100000",
+    "cpu.weight": "39",
+    "pids.max": "256",
+}
+SECOND = 1_000_000_000
+
+
+def series(seconds=10.0, cores=0.5, throttled=1.0, files=FILES_V1, versions=V1, **last):
+    """Ten snapshots a second of a load with a constant appetite; `last` is what the last one shows besides."""
+    count = round(seconds * 10)
+    snapshots = [
+        Snapshot(
+            monotonic_ns=SECOND + step * SECOND // 10,
+            versions=versions,
+            cpu_usage_ns=round(step * cores * SECOND / 10),
+            nr_periods=step,
+            nr_throttled=round(step * throttled),
+            throttled_ns=0,
+            memory_current_bytes=300 * MIB,
+            memory_peak_bytes=300 * MIB,
+            swap_current_bytes=0,
+            memsw_peak_bytes=300 * MIB,
+            oom_kill=0,
+            pids_current=20,
+            pids_max_events=0,
+            limits=files if step in (0, count) else {},
+        )
+        for step in range(count + 1)
+    ]
+    return (*snapshots[:-1], replace(snapshots[-1], **last))
+
+
+def evidence(snapshots, **changes):
+    return Evidence(
+        snapshots=tuple(snapshots), load=changes.pop("load", LOAD), host=changes.pop("host", HOST), **changes
+    )
+
+
+def verdict(field, snapshots, limits=LIMITS, **changes):
+    (found,) = (one for one in judge(translate(limits).expect, evidence(snapshots, **changes)) if one.field == field)
+    return found
+
+
+PRESSED = {"memory_peak_bytes": GIB, "memsw_peak_bytes": GIB, "oom_kill": 1}
+
+OUTCOMES = {
+    # memory
+    "memory: pressed into an OOM kill": (
+        "mem_limit", series(**PRESSED), "HELD", "peak 1.00 GiB, and the OOM killer ended 1 process",
+    ),
+    "memory: reached, and reclaimed without a kill": (
+        "mem_limit", series(memory_peak_bytes=GIB), "HELD", "peak 1.00 GiB reached the limit and did not pass it",
+    ),
+    "memory: not pressed": ("mem_limit", series(), "UNKNOWN", "not pressed: peak 300 MiB"),
+    "memory: one page too many": (
+        "mem_limit", series(memory_peak_bytes=GIB + 4096, oom_kill=1), "BROKEN",
+        "peak 1.00 GiB (1073745920 bytes) is above the limit",
+    ),
+    "memory: an OOM kill far below the limit presses nothing": (
+        "mem_limit", series(oom_kill=1), "UNKNOWN", "not pressed: peak 300 MiB",
+    ),
+    "memory: pressed, but the kernel shows no limit": (
+        "mem_limit", series(files=FILES_V1 | {"memory.limit_in_bytes": "9223372036854771712"}, **PRESSED), "BROKEN",
+        "the kernel shows memory.limit_in_bytes = 9223372036854771712, expected 1073741824",
+    ),
+    "memory: peak unread, the largest sample serves": (
+        "mem_limit",
+        [replace(one, memory_peak_bytes=None, memory_current_bytes=GIB) for one in series(oom_kill=1)], "HELD",
+        "largest sample 1.00 GiB, and the OOM killer ended 1 process",
+    ),
+    "memory: nothing could be read": (
+        "mem_limit",
+        [
+            replace(one, memory_peak_bytes=None, memory_current_bytes=None, unread={"memory_peak_bytes": "it is gone"})
+            for one in series()
+        ], "UNKNOWN", "memory use could not be read: it is gone",
+    ),
+    "memory: the limit's file could not be read": (
+        "mem_limit",
+        [replace(one, limits={}, unread={"memory.limit_in_bytes": "no such file"}) for one in series(**PRESSED)],
+        "UNKNOWN", "no such file",
+    ),
+    # memory and swap
+    "swap: pressed": (
+        "memswap_limit", series(**PRESSED), "HELD", "peak 1.00 GiB, and the OOM killer ended 1 process",
+    ),
+    "swap: not pressed on a host without any": (
+        "memswap_limit", series(), "UNKNOWN", "not pressed: peak 300 MiB; this host has no swap to press with",
+    ),
+    "swap: silently unlimited on v2": (
+        "memswap_limit", series(files=FILES_V2 | {"memory.swap.max": "max"}, versions=V2, **PRESSED), "BROKEN",
+        "the kernel shows memory.swap.max = max, expected 0",
+    ),
+    "swap: v2 without a peak file": (
+        "memswap_limit",
+        [replace(one, memsw_peak_bytes=None) for one in series(files=FILES_V2, versions=V2, **PRESSED)],
+        "HELD", "peak 1.00 GiB, and the OOM killer ended 1 process",
+    ),
+    # CPU
+    "CPU: throttled all the time": (
+        "cpu_limit", series(), "HELD", "throttled in 100% of periods and never above it, in 5 windows",
+    ),
+    "CPU: on v2": (
+        "cpu_limit", series(files=FILES_V2, versions=V2), "HELD",
+        "throttled in 100% of periods and never above it, in 5 windows",
+    ),
+    "CPU: idle": ("cpu_limit", series(cores=0.1, throttled=0), "UNKNOWN",
+        "not pressed: throttled in 0 of 3 windows needed"),
+    "CPU: too short": (
+        "cpu_limit", series(seconds=5), "UNKNOWN", "not pressed: throttled in 2 of 3 windows needed",
+    ),
+    "CPU: no window at all": ("cpu_limit", series(seconds=1), "UNKNOWN", "CPU use over two seconds was not read"),
+    "CPU: above the quota": (
+        "cpu_limit", series(cores=0.6), "BROKEN", "0.60 cores over 2.0 s, 20% above it",
+    ),
+    "CPU: two cores, no quota at all": (
+        "cpu_limit",
+        [
+            replace(one, nr_periods=0, nr_throttled=0)
+            for one in series(cores=2, files=FILES_V1 | {"cpu.cfs_quota_us": "-1"})
+        ], "BROKEN",
+        "the kernel shows cpu.cfs_quota_us = -1, expected 50000; 2.00 cores over 2.0 s, 300% above it",
+    ),
+    "CPU: contention, throttled in few periods": (
+        "cpu_limit", series(cores=0.48, throttled=0.5), "UNKNOWN",
+        "used in full, but not throttled long enough: is something else busy here?",
+    ),
+    "CPU: throttled, and yet less than the quota": (
+        "cpu_limit", series(cores=0.4), "UNKNOWN",
+        "throttled, but used only 0.40 cores: is something else busy here?",
+    ),
+    "CPU: a counter that fell": (
+        "cpu_limit", series(cpu_usage_ns=0), "UNKNOWN",
+        "cpu_usage_ns went backwards: this was not one cgroup all the time",
+    ),
+    "CPU: the quota was lifted before the end": (
+        "cpu_limit", series(limits=FILES_V1 | {"cpu.cfs_quota_us": "-1"}), "BROKEN",
+        "the kernel shows cpu.cfs_quota_us = -1, expected 50000",
+    ),
+    # processes
+    "processes: refused at the limit": (
+        "pids_limit", series(pids_current=256, pids_max_events=3), "HELD", "3 forks were refused at the limit",
+    ),
+    "processes: not pressed": ("pids_limit", series(), "UNKNOWN", "not pressed: 20 processes, no fork refused"),
+    "processes: at the limit, but none refused": (
+        "pids_limit", series(pids_current=256), "UNKNOWN", "not pressed: 256 processes, no fork refused",
+    ),
+    "processes: above the limit": ("pids_limit", series(pids_current=300), "BROKEN", "300 processes at once"),
+    "processes: one fork more on each CPU, about to be refused": (
+        "pids_limit", series(pids_current=258, pids_max_events=1), "HELD", "1 fork was refused at the limit",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "snapshots", "outcome", "reason"), OUTCOMES.values(), ids=OUTCOMES)
+def test_outcome(field, snapshots, outcome, reason):
+    """One limit, one situation, one outcome with its reason in one sentence."""
+    found = verdict(field, snapshots)
+    assert (found.outcome, found.reason) == (Outcome(outcome), reason)
+
+
+def test_a_load_that_failed_is_named_where_a_limit_was_not_pressed():
+    """UNKNOWN says why there was no press."""
+    load = replace(LOAD, exit_code=1, problem="the load ended with exit code 1: no notebook")
+    assert verdict("mem_limit", series(), load=load).reason == (
+        "not pressed: peak 300 MiB (the load ended with exit code 1: no notebook)"
+    )
+
+
+def test_a_limit_of_all_cores_cannot_be_pressed():
+    """A quota that the host has no more cores than is UNKNOWN, and says so."""
+    files = FILES_V1 | {"cpu.cfs_quota_us": "200000"}
+    found = verdict("cpu_limit", series(cores=1.9, throttled=0, files=files), Limits(cpu_limit=2.0))
+    assert (found.outcome, found.reason) == (
+        Outcome.UNKNOWN, "this host has 2 cores, so the limit can't be pressed",
+    )  # fmt: skip
+
+
+def test_an_honest_quota_may_pass_one_period_more():
+    """Within 2 s a quota of 0.5 lets up to 0.53 cores through: one period, and a slice on each CPU. Not 0.54."""
+    assert verdict("cpu_limit", series(cores=0.529)).outcome is Outcome.HELD
+    assert verdict("cpu_limit", series(cores=0.54)).outcome is Outcome.BROKEN
+
+
+def test_a_burst_between_quiet_stretches_is_found():
+    """A quota that failed for two seconds in ten is BROKEN, whatever the average."""
+    quiet = series(cores=0.2)
+    extra = [0] * 40 + [round(step * 0.6 * SECOND / 10) for step in range(21)] + [round(1.2 * SECOND)] * 40
+    burst = [replace(one, cpu_usage_ns=one.cpu_usage_ns + more) for one, more in zip(quiet, extra, strict=True)]
+    assert verdict("cpu_limit", burst).outcome is Outcome.BROKEN
+
+
+def test_unlimited_is_not_judged():
+    """What the policy leaves open on purpose has no verdict."""
+    limits = Limits(mem_limit=GIB, memswap_limit=None)
+    assert [one.field for one in judge(translate(limits).expect, evidence(series(**PRESSED)))] == ["mem_limit"]
+
+
+def test_what_can_only_be_read_is_never_held():
+    """Swappiness and guarantees are read back, not pressed: UNKNOWN, and BROKEN when the kernel shows another value."""
+    limits = Limits(mem_swappiness=10, mem_guarantee=512 * MIB)
+    files = {"memory.swappiness": "10", "memory.soft_limit_in_bytes": str(512 * MIB)}
+    outcomes = {one.field: one.outcome for one in judge(translate(limits).expect, evidence(series(files=files)))}
+    assert outcomes == {"mem_swappiness": Outcome.UNKNOWN, "mem_guarantee": Outcome.UNKNOWN}
+    files["memory.swappiness"] = "60"
+    assert verdict("mem_swappiness", series(files=files), limits).outcome is Outcome.BROKEN
+
+
+def contest(mine=2 / 3, weights=("2048", "1024"), busy=0.99, throttled=0, name="cpu.shares"):
+    def pair(share, text):
+        first = Snapshot(monotonic_ns=SECOND, versions=V1, cpu_usage_ns=0, nr_throttled=0, nr_periods=0)
+        return first, replace(
+            first,
+            monotonic_ns=6 * SECOND,
+            cpu_usage_ns=round(5 * share * busy * SECOND),
+            nr_throttled=throttled,
+            nr_periods=50,
+            limits={name: text},
+        )
+
+    return Contest(subject=pair(mine, weights[0]), rival=pair(1 - mine, weights[1]))
+
+
+SHARES = {
+    "two thirds": (contest(), "HELD", "weight 2048 against a sibling's 1024 on one CPU for 5 s"),
+    "the kernel's own weights count, not the request": (
+        contest(mine=174 / 274, weights=("174", "100"), name="cpu.weight"), "HELD",
+        "weight 174 against a sibling's 100 on one CPU for 5 s",
+    ),
+    "half, not two thirds": (
+        contest(mine=0.5), "BROKEN",
+        "weight 2048 against a sibling's 1024 on one CPU for 5 s gave 50.0%, expected 66.7%",
+    ),
+    "somebody else on that CPU": (
+        contest(busy=0.9), "UNKNOWN", "the CPU was only 90% theirs: something else is busy here",
+    ),
+    "the quota binds first": (
+        contest(throttled=40), "UNKNOWN", "cpu_limit was reached before the share was: it binds first",
+    ),
+    "no contest": (None, "UNKNOWN", "not pressed: a share shows only when a sibling wants the same CPU"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "outcome", "reason"), SHARES.values(), ids=SHARES)
+def test_shares(one, outcome, reason):
+    """A share holds when a contest on one CPU gives what the kernel's weights promise, within 2 %."""
+    found = verdict("cpu_shares", series(files=FILES_V1 | {"cpu.shares": "2048"}), Limits(cpu_shares=2048), contest=one)
+    assert (found.outcome, found.reason) == (Outcome(outcome), reason)
+
+
+CPUSET = {
+    "one CPU of two, all of it busy": (series(cores=0.99), HOST, "HELD"),
+    "more than the set has": (series(cores=1.5), HOST, "BROKEN"),
+    "not pressed": (series(cores=0.5), HOST, "UNKNOWN"),
+    "every CPU that there is": (series(cores=0.99), replace(HOST, cores=1), "UNKNOWN"),
+}
+
+
+@pytest.mark.parametrize(("snapshots", "host", "outcome"), CPUSET.values(), ids=CPUSET)
+def test_cpuset(snapshots, host, outcome):
+    """A CPU set holds when its CPUs were all busy and no more time was used than they have."""
+    shown = [replace(one, limits=one.limits and {"cpuset.cpus": "0"}) for one in snapshots]
+    assert verdict("cpuset_cpus", shown, Limits(cpuset_cpus="0"), host=host).outcome is Outcome(outcome)
+
+
+def test_a_period_is_counted():
+    """`cpu_period` holds when the kernel counts as many periods as it promises, and is BROKEN when it counts others."""
+    files = FILES_V1 | {"cpu.cfs_quota_us": "25000", "cpu.cfs_period_us": "50000"}
+    limits = Limits(cpu_limit=0.5, cpu_period=50_000)
+    twice = [
+        replace(one, nr_periods=2 * one.nr_periods, nr_throttled=2 * one.nr_throttled) for one in series(files=files)
+    ]
+    assert verdict("cpu_period", twice, limits).outcome is Outcome.HELD
+    assert verdict("cpu_period", series(files=files), limits).outcome is Outcome.BROKEN
+
+
+def test_evidence_names_files_and_values():
+    """A verdict carries the files it was read from, limits with their text, counters with their rise."""
+    assert verdict("mem_limit", series(**PRESSED)).files == (
+        "memory.limit_in_bytes = 1073741824",
+        "memory.max_usage_in_bytes: 314572800 → 1073741824",
+        "memory.oom_control oom_kill: 0 → 1",
+    )
+    assert verdict("cpu_limit", series(files=FILES_V2, versions=V2)).files == (
+        "cpu.max = 50000 100000",
+        "cpu.stat usage_usec: 0 → 5000000000",
+        "cpu.stat nr_throttled: 0 → 100",
+        "cpu.stat nr_periods: 0 → 100",
+    )
+
+
+def trial(outcome, *, control=False):
+    snapshots = {"HELD": series(**PRESSED), "BROKEN": series(memory_peak_bytes=2 * GIB), "UNKNOWN": series()}[outcome]
+    expect = translate(Limits(mem_limit=GIB, memswap_limit=None)).expect
+    shown = evidence(snapshots)
+    return Trial(
+        subject="alice", limits=(), expect=expect, evidence=shown, verdicts=judge(expect, shown), control=control
+    )
+
+
+EXITS = {
+    "all held": ([trial("HELD")], 0),
+    "one broken": ([trial("HELD"), trial("BROKEN")], 1),
+    "one unknown": ([trial("HELD"), trial("UNKNOWN")], 3),
+    "broken outweighs unknown": ([trial("UNKNOWN"), trial("BROKEN")], 1),
+    "a control that is broken, as it must be": ([trial("HELD"), trial("BROKEN", control=True)], 0),
+    "a control that holds: the judge has no power": ([trial("HELD"), trial("HELD", control=True)], 1),
+    "a control that is unknown proves nothing": ([trial("HELD"), trial("UNKNOWN", control=True)], 1),
+    "nothing was tried": ([], 3),
+    "only a control": ([trial("BROKEN", control=True)], 3),
+}
+
+
+@pytest.mark.parametrize(("trials", "code"), EXITS.values(), ids=EXITS)
+def test_exit_code(trials, code):
+    """0 only if every limit is HELD and every control BROKEN."""
+    assert Report(trials=tuple(trials), host=HOST, started="2026-11-21T00:00:00+00:00", version="0").exit_code == code
