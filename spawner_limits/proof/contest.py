@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from spawner_limits.errors import UsageError
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.proof import windows
-from spawner_limits.proof.engine import Command, Container, Engine
+from spawner_limits.proof.burn import burner
 from spawner_limits.proof.evidence import Contest
 from spawner_limits.proof.judge import SATURATED
 from spawner_limits.units import MIB, cpus_in
@@ -24,6 +24,7 @@ from spawner_limits.units import MIB, cpus_in
 if TYPE_CHECKING:
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.limits import Limits
+    from spawner_limits.proof.engine import Command, Container, Engine
 
 WINDOW_S = 5.0
 WARM_UP_S = 1.0
@@ -31,11 +32,6 @@ TRIES = 3
 """a contest that others disturbed may be repeated so often; one that was not, never"""
 RIVAL = {"mem_limit": 64 * MIB, "memswap_limit": 64 * MIB, "pids_limit": 64, "network_mode": "none"}
 
-# ends by itself, should nobody be left to stop it
-_BURN = """
-end=$(($(date +%s) + $0))
-while [ "$(date +%s)" -lt $end ]; do i=0; while [ $i -lt 99999 ]; do i=$((i+1)); done; done
-"""
 _BURN_S = 60
 
 
@@ -61,9 +57,9 @@ def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
         readers = [stack.enter_context(Reader(engine.cgroup(one))) for one in (subject, rival)]
         cpu = _idlest(readers[0].read_limits())
         for one in (subject, rival):
-            burner = Command(engine, one, ["sh", "-c", _BURN, str(_BURN_S)])
-            stack.callback(burner.stop)
-            _pin(burner, cpu)
+            load = burner(engine, one, _BURN_S)
+            stack.callback(load.stop)
+            _pin(load, cpu)
         time.sleep(WARM_UP_S)
         return _undisturbed(readers)
 
@@ -80,15 +76,15 @@ def _undisturbed(readers: list[Reader]) -> Contest:
     return Contest(subject=(first[0], last[0]), rival=(first[1], last[1]))
 
 
-def _pin(burner: Command, cpu: int) -> None:
+def _pin(load: Command, cpu: int) -> None:
     for _ in range(100):
-        if pid := burner.pid:
+        if pid := load.pid:
             break
         time.sleep(0.02)
     try:
         os.sched_setaffinity(pid, {cpu})
     except OSError as error:
-        raise UsageError(f"the load for cpu_shares does not run: {burner.stderr.strip() or error}") from error
+        raise UsageError(f"the load for cpu_shares does not run: {load.stderr.strip() or error}") from error
 
 
 def _idlest(subject: Snapshot) -> int:

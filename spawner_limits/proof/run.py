@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
@@ -17,10 +19,11 @@ from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import FIELDS, Limits, tell
-from spawner_limits.policy.resolve import Entitlement
+from spawner_limits.policy.entitlement import Entitlement
+from spawner_limits.proof.burn import burner
 from spawner_limits.proof.contest import contest
 from spawner_limits.proof.engine import Command
-from spawner_limits.proof.evidence import Evidence, Load, Origin, Report, Trial
+from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
 from spawner_limits.proof.judge import judge
 from spawner_limits.spawners import notebook
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from spawner_limits.engines.base import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.policy.entitlement import Grant
     from spawner_limits.proof.engine import Container, Engine
     from spawner_limits.proof.evidence import Contest
     from spawner_limits.proof.hub import Hub
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 INTERVAL_S = 0.1
 MARGIN_S = 120
 """how much longer than its load a container of ours lives, should nobody be left to remove it"""
+CPU_TRIES = 2
+CPU_PRESS_S = 10
 _LINES, _LONGEST = 40, 400
 EXECUTED = ("jupyter", "nbconvert", "--execute", notebook.NAME)
 """what the notebook's execution is called in reports"""
@@ -175,6 +181,8 @@ class Prover:
                 self._follow(running, reader, snapshots, subject)
             finally:
                 running.stop()
+            if _called(command) == EXECUTED and running.exit_code == 0:
+                self._press_cpu_again(container, subject, reader, snapshots)
             time.sleep(INTERVAL_S)
             snapshots.append(reader.read_limits())
         load = self._load(container, command, running)
@@ -190,6 +198,30 @@ class Prover:
             if time.monotonic() - started > self.seconds:
                 running.problem = f"the load did not end within {self.seconds} s and was ended"
                 return
+
+    def _press_cpu_again(
+        self, container: Container, subject: _Subject, reader: Reader, snapshots: list[Snapshot]
+    ) -> None:
+        """Repeat the notebook's press on CPU where others disturbed it; what was judged otherwise is never repeated."""
+        for _ in range(CPU_TRIES):
+            if not self._cpu_was_disturbed(subject, snapshots):
+                return
+            self.watch.say(f"{subject.name}: others disturbed the press on CPU; pressing again")
+            busy = math.ceil(subject.limits.cpu_limit or 0) + 1
+            loads = [burner(self.engine, container, CPU_PRESS_S) for _ in range(busy)]
+            try:
+                self._follow(loads[0], reader, snapshots, subject)
+            finally:
+                for load in loads:
+                    load.stop()
+
+    def _cpu_was_disturbed(self, subject: _Subject, snapshots: Sequence[Snapshot]) -> bool:
+        expect = [one for one in subject.enforcement.expect if one.field == "cpu_limit"]
+        load = Load(command=(), exit_code=None, oom_killed=None)
+        found = judge(expect, Evidence(snapshots=tuple(snapshots), load=load, host=self.engine.host()))
+        return any(one.outcome is Outcome.UNKNOWN for one in found) and (
+            (subject.limits.cpu_limit or 0) < self.engine.host().cores
+        )
 
     def _load(self, container: Container, command: Sequence[str], running: Command) -> Load:
         record = self._record(container)
@@ -277,9 +309,15 @@ def _promises(limits: Limits) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
+def _rule(grant: Grant) -> str:
+    """Such as user alice (limits.yaml:19): the directory is the administrator's business."""
+    clamped = f", lowered by {grant.clamped_by}" if grant.clamped_by else ""
+    return f"{grant.rule} ({PurePath(grant.file).name}:{grant.line}){clamped}"
+
+
 def _origins(entitlement: Entitlement) -> tuple[Origin, ...]:
     return tuple(
-        Origin(field=name, value=tell(name, grant.value), rule=f"{grant.rule} ({grant.file}:{grant.line})")
+        Origin(field=name, value=tell(name, grant.value), rule=_rule(grant))
         for name, grant in entitlement.grants.items()
         if name in FIELDS
     )

@@ -111,7 +111,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
     def _refuse_rival_traits(self) -> None:
         for trait, ours in self._our_traits().items():
             theirs = getattr(self, trait)
-            if theirs is not None and theirs != ours:
+            if theirs and theirs != ours:  # DockerSpawner's own default is 0
                 how = "loosen" if theirs > ours else "change"
                 fact = f"The hub's configuration would {how} a limit: {trait} is {theirs!r}, the policy says {ours!r}"
                 raise refusal(fact, reason="override", remedy=_REMEDY)
@@ -204,4 +204,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         # as DockerSpawner.client
         tls = {"tls": docker.tls.TLSConfig(**self.tls_config)} if self.tls_config else {}
         arguments = {"version": "auto"} | tls | kwargs_from_env() | self.client_kwargs
-        return self.asides.setdefault(str(arguments.get("base_url")), Aside(arguments))
+        address = str(arguments.get("base_url"))
+        if address not in self.asides:
+            self.asides[address] = Aside(arguments)
+        return self.asides[address]

@@ -12,11 +12,12 @@ from traitlets import HasTraits, Unicode
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy.file import load
-from spawner_limits.policy.resolve import Entitlement, resolve
+from spawner_limits.policy.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
 _ADMINISTRATOR = "Ask the administrator of this hub."

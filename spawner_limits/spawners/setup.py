@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +44,6 @@ def bridge_address() -> str:
         raise UnreachableError(
             f"the Docker engine does not answer ({error}); start it with docker/engine.sh"
         ) from error
-    return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
+    (config,) = (one for one in network.attrs["IPAM"]["Config"] if ":" not in one["Subnet"])
+    # left to itself, Docker takes the subnet's first address, and some versions do not say so
+    return str(config.get("Gateway") or next(ip_network(config["Subnet"]).hosts()))

@@ -193,15 +193,13 @@ TABLE = """\
 without limits was BROKEN, as it must be
 
 alice
-Resource  Limit                 Seen               Verdict  Why
-────────────────────────────────────────────────────────────────────────────────
-memory    1.00 GiB              1.00 / 1.00 GiB    HELD     peak 1.00 GiB, and
-          from user alice       (100%)                      the OOM killer ended
-          (limits.yaml:24)                                  1 process
-CPU       0.50 cores            0.50 / 0.50 cores  HELD     throttled in 98% of
-          from user alice       (100%)                      periods and never
-          (limits.yaml:25)                                  above it, in 18
-                                                            windows
+Resource       Limit        Seen                               Verdict
+memory         1.00 GiB     1.00 / 1.00 GiB (100%)             HELD
+    peak 1.00 GiB, and the OOM killer ended 1 process; from user alice
+    (limits.yaml:24)
+CPU            0.50 cores   0.50 / 0.50 cores (100%)           HELD
+    throttled in 98% of periods and never above it, in 18 windows; from user
+    alice (limits.yaml:25)
   load: jupyter nbconvert --to notebook --execute --output /tmp/mnist.ipynb w…
   exit 0; 1 OOM kill; engine's OOMKilled flag true (decides nothing)
   in the container's own words (shown, never judged):
@@ -209,33 +207,25 @@ CPU       0.50 cores            0.50 / 0.50 cores  HELD     throttled in 98% of
     memory: 1.00 / 1.00 GiB (100%), child killed
 
 bob
-Resource   Limit                Seen               Verdict  Why
-────────────────────────────────────────────────────────────────────────────────
-memory     768 MiB              614 / 768 MiB      UNKNOWN  not pressed: peak
-           from group students  (80%)                       614 MiB
-           (limits.yaml:15)
-CPU        1.00 cores           1.31 / 1.00 cores  BROKEN   the kernel shows
-           from group students  (131%)                      cpu.cfs_quota_us =
-           (limits.yaml:16)                                 150000, expected
-                                                            100000; 1.31 cores
-                                                            over 2.0 s, 31%
-                                                            above it
-processes  256                  256 / 256 (100%)   HELD     17 forks were
-           from group students                              refused at the limit
-           (limits.yaml:17)
+Resource       Limit        Seen                               Verdict
+memory         768 MiB      614 / 768 MiB (80%)                UNKNOWN
+    not pressed: peak 614 MiB; from group students (limits.yaml:15)
+CPU            1.00 cores   1.31 / 1.00 cores (131%)           BROKEN
+    the kernel shows cpu.cfs_quota_us = 150000, expected 100000; 1.31 cores over
+    2.0 s, 31% above it; from group students (limits.yaml:16)
+processes      256          256 / 256 (100%)                   HELD
+    17 forks were refused at the limit; from group students (limits.yaml:17)
   load: jupyter nbconvert --to notebook --execute --output /tmp/mnist.ipynb w…
   exit 137: killed (SIGKILL); no OOM kill; engine's OOMKilled flag false
   (decides nothing)
 
 control: the same load without limits, must be BROKEN
-Resource  Limit                 Seen               Verdict  Why
-────────────────────────────────────────────────────────────────────────────────
-memory    1.00 GiB              1.50 / 1.00 GiB    BROKEN   peak 1.50 GiB
-          from user alice       (150%)                      (1610612736 bytes)
-          (limits.yaml:24)                                  is above the limit
-CPU       0.50 cores            1.94 / 0.50 cores  BROKEN   1.94 cores over 2.0
-          from user alice       (388%)                      s, 288% above it
-          (limits.yaml:25)
+Resource       Limit        Seen                               Verdict
+memory         1.00 GiB     1.50 / 1.00 GiB (150%)             BROKEN
+    peak 1.50 GiB (1610612736 bytes) is above the limit; from user alice
+    (limits.yaml:24)
+CPU            0.50 cores   1.94 / 0.50 cores (388%)           BROKEN
+    1.94 cores over 2.0 s, 288% above it; from user alice (limits.yaml:25)
   load: jupyter nbconvert --to notebook --execute --output /tmp/mnist.ipynb w…
   exit 0; no OOM kill; engine's OOMKilled flag false (decides nothing)
 
@@ -262,8 +252,8 @@ def test_the_terminal_obeys_no_name():
     """Nothing that a terminal would obey, and nothing that rich would take for markup, comes from a text."""
     told = shown(REPORTS["hostile texts"], 400)
     assert [character for character in told if not character.isprintable() and character != "\n"] == []
-    # heading, limit, rule (twice), reason, command, problem, own words; what was seen is on several lines
-    assert told.count('<script>alert("1")</script>�[31m[red]�Ünal 😀 ��&amp;') == 8
+    # heading, rule (twice), reason, command, problem, own words; limit and seen are on several lines
+    assert told.count('<script>alert("1")</script>�[31m[red]�Ünal 😀 ��&amp;') == 7
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------

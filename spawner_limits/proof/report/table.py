@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 _STYLES = {Outcome.HELD: "bold green", Outcome.BROKEN: "bold red", Outcome.UNKNOWN: "bold yellow"}
 _COMMAND = 70
 """characters of a command that are shown"""
-_SEEN = len("0.50 / 0.50 cores")
-"""the percentage may stand below, so that more of the line is left for the reasons"""
+_RESOURCE, _LIMIT, _SEEN = 14, 12, 34
+"""columns; with the verdict they fill 80"""
 
 
 def table(report: Report) -> RenderableType:
@@ -56,29 +55,33 @@ def _trial(trial: Trial) -> Iterator[RenderableType]:
     yield from _told(trial.evidence.load)
 
 
-def _verdicts(trial: Trial) -> Table:
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    drawn.add_column("Resource", no_wrap=True)
-    drawn.add_column("Limit", overflow="fold")
-    drawn.add_column("Seen", overflow="fold", max_width=_SEEN)
-    drawn.add_column("Verdict", no_wrap=True)
-    drawn.add_column("Why", overflow="fold")
+def _verdicts(trial: Trial) -> Group:
+    """A line for each limit, and below it where the limit came from and why the verdict is what it is."""
+    drawn: list[RenderableType] = [_columns("Resource", "Limit", "Seen", Text("Verdict"), style="dim")]
     for verdict in trial.verdicts:
-        drawn.add_row(*_row(trial, verdict))
-    return drawn
+        drawn += [_line(trial, verdict), _indented(_why(trial, verdict), "dim", by=4)]
+    return Group(*drawn)
 
 
-def _row(trial: Trial, verdict: Verdict) -> tuple[Text, ...]:
-    rule = words.rule(trial, verdict.field)
+def _columns(resource: str, limit: str, seen: str, outcome: Text, *, style: str = "") -> Table:
+    row = Table.grid(padding=(0, 1, 0, 0))
+    for width in (_RESOURCE, _LIMIT, _SEEN):
+        row.add_column(width=width, overflow="fold")
+    row.add_column(no_wrap=True)
+    row.add_row(Text(resource, style=style or "bold"), Text(limit, style=style), Text(seen, style=style), outcome)
+    return row
+
+
+def _line(trial: Trial, verdict: Verdict) -> Table:
     # in a control, BROKEN is the right outcome
     style = _STYLES[Outcome.HELD] if trial.control and verdict.outcome is Outcome.BROKEN else _STYLES[verdict.outcome]
-    return (
-        Text(words.resource(verdict.field)),
-        Text(words.line(verdict.limit)).append(f"\nfrom {rule}" if rule else "", style="dim"),
-        Text(words.line(verdict.seen)),
-        Text(verdict.outcome.value, style=style),
-        Text(words.line(verdict.reason)),
-    )
+    outcome = Text(verdict.outcome.value, style=style)
+    return _columns(words.resource(verdict.field), words.line(verdict.limit), words.line(verdict.seen), outcome)
+
+
+def _why(trial: Trial, verdict: Verdict) -> str:
+    rule = words.rule(trial, verdict.field)
+    return f"{words.line(verdict.reason)}; from {rule}" if rule else words.line(verdict.reason)
 
 
 def _told(load: Load) -> Iterator[RenderableType]:
