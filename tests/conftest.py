@@ -1,0 +1,50 @@
+"""What all tests share: a real engine, whose absence fails the suite, and images that docker/build.sh made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import docker
+import pytest
+
+from spawner_limits.engines import labels
+
+ROOT = Path(__file__).parents[1]
+MINIMAL = "spawner-limits/singleuser:minimal"
+TENSORFLOW = "spawner-limits/singleuser:tensorflow"
+COMMAND = Path(sys.executable).with_name("spawner-limits")
+
+
+@pytest.fixture(scope="session")
+def client():
+    """A client of the engine. Without one nothing here means anything, so the whole run fails."""
+    try:
+        engine = docker.APIClient(version="auto", timeout=60)
+        engine.ping()
+    except docker.errors.DockerException as error:
+        pytest.exit(f"no Docker engine answers, so nothing can be tested ({error}); run docker/engine.sh", returncode=4)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def leaves_nothing(client):
+    """No container of `verify`'s outlives the test."""
+    yield
+    left = client.containers(all=True, filters={"label": labels.TRIAL})
+    assert [container["Names"] for container in left] == []
+
+
+def spawner_limits(*arguments, timeout=300, **environment):
+    """Run the command as an administrator would."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **environment},
+        check=False,
+    )
