@@ -25,17 +25,21 @@ class UnreachableError(LimitsError):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One mistake in a policy file, at its place; `line` and `column` count from 1."""
+    """One mistake in a policy file, at its place."""
 
     file: str
-    line: int
-    column: int
+    line: int | None
+    """from 1; `None` where the file as a whole is meant: it is not there, or can't be read"""
+    column: int | None
+    """from 1, in characters"""
     path: str
+    """"groups.research.mem_limit"; empty where the text is not yet a policy"""
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}: "
-        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+        """`limits.yaml:12:5: groups.research.mem_limt: unknown key; did you mean "mem_limit"?`."""
+        where = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+        return ": ".join(part for part in (where, self.path, self.message) if part)
 
 
 class PolicyError(UsageError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits import units
@@ -58,9 +58,27 @@ class Field:
     unlimited: bool = True
     """False where "no limit" would mean nothing"""
 
+    @property
+    def expected(self) -> str:
+        """What may be written, as `read` says it: 'expected a size such as "512M" or "1.5G", or "unlimited"'."""
+        try:
+            self.parse("")
+        except ValueError as error:
+            return f"{error}{self._or_unlimited}"
+        raise AssertionError(f"{self.name} takes an empty text")  # pragma: no cover
+
+    @property
+    def _or_unlimited(self) -> str:
+        return ', or "unlimited"' if self.unlimited else ""
+
     def read(self, text: str) -> Value:
-        """The value in `text`. ValueError says what was expected."""
-        value = self.parse(text)
+        """The value in `text`; the word "unlimited" is for the caller. ValueError says what was expected."""
+        try:
+            return self._within_bounds(self.parse(text))
+        except ValueError as error:
+            raise ValueError(f"{error}{self._or_unlimited}") from None
+
+    def _within_bounds(self, value: Value) -> Value:
         if self.minimum is not None and value < self.minimum:  # type: ignore[operator]  # bounds are of the value's type
             raise ValueError(f"expected at least {self.tell(self.minimum)}{self.bound}")
         if self.maximum is not None and value > self.maximum:  # type: ignore[operator]
@@ -76,54 +94,67 @@ def _cores(value: Value) -> str:
     return units.format_cores(float(value))
 
 
-_ENGINE_MINIMUM = " (Docker starts no container with less)"
 _PERIOD = " (the Linux kernel's cpu.cfs_period_us)"
+_SHARES = " (the Linux kernel's cpu.shares)"
+_PIDS = " (the Linux kernel's pids.max)"
+
+
+def _memory(name: str, *, unlimited: bool = True) -> Field:
+    # linuxMinMemory, moby daemon/daemon_unix.go: it holds for the limit and for the reservation
+    bound = " (Docker starts no container with less)"
+    return Field(
+        name=name,
+        unit="bytes",
+        parse=units.parse_size,
+        minimum=6 * units.MIB,
+        bound=bound,
+        tell=_size,
+        unlimited=unlimited,
+    )
+
+
+def _cpu(name: str, *, unlimited: bool = True) -> Field:
+    # below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
+    bound = " (the Linux kernel counts no less)"
+    return Field(
+        name=name,
+        unit="cores",
+        parse=units.parse_cores,
+        minimum=0.01,
+        bound=bound,
+        tell=_cores,
+        unlimited=unlimited,
+    )
+
+
+def _count(name: str, unit: str, minimum: int, maximum: int, bound: str = "") -> Field:
+    return Field(
+        name=name,
+        unit=unit,
+        parse=units.parse_count,
+        minimum=minimum,
+        maximum=maximum,
+        bound=bound,
+        unlimited=False,
+    )
+
 
 FIELDS: Mapping[str, Field] = {
     field.name: field
     for field in (
-        # linuxMinMemory, moby daemon/daemon_unix.go
-        Field(
-            name="mem_limit",
-            unit="bytes",
-            parse=units.parse_size,
-            minimum=6 * units.MIB,
-            bound=_ENGINE_MINIMUM,
-            tell=_size,
-        ),
-        Field(
-            name="memswap_limit",
-            unit="bytes",
-            parse=units.parse_size,
-            minimum=6 * units.MIB,
-            bound=_ENGINE_MINIMUM,
-            tell=_size,
-        ),
-        Field(name="mem_swappiness", unit="0 to 100", parse=units.parse_count, maximum=100, unlimited=False),
-        Field(
-            name="mem_guarantee",
-            unit="bytes",
-            parse=units.parse_size,
-            minimum=6 * units.MIB,
-            bound=_ENGINE_MINIMUM,
-            tell=_size,
-        ),
-        # below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
-        Field(name="cpu_limit", unit="cores", parse=units.parse_cores, minimum=0.01, tell=_cores),
-        Field(name="cpu_guarantee", unit="cores", parse=units.parse_cores, minimum=0.01, tell=_cores),
-        Field(
-            name="cpu_period",
-            unit="microseconds",
-            parse=units.parse_count,
-            minimum=1_000,
-            maximum=1_000_000,
-            bound=_PERIOD,
-            unlimited=False,
-        ),
+        _memory("mem_limit"),
+        _memory("memswap_limit"),
+        _count("mem_swappiness", "0 to 100", 0, 100),
+        # nobody can be promised memory or cores without end
+        _memory("mem_guarantee", unlimited=False),
+        _cpu("cpu_limit"),
+        _cpu("cpu_guarantee", unlimited=False),
+        _count("cpu_period", "microseconds", 1_000, 1_000_000, _PERIOD),
         # sched(7): MIN_SHARES and MAX_SHARES
-        Field(name="cpu_shares", unit="weight", parse=units.parse_count, minimum=2, maximum=262_144, unlimited=False),
+        _count("cpu_shares", "weight", 2, 262_144, _SHARES),
         Field(name="cpuset_cpus", unit="CPU numbers", parse=units.parse_cpuset),
-        Field(name="pids_limit", unit="processes", parse=units.parse_count, minimum=1),
+        # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
+        replace(_count("pids_limit", "processes", 1, 4_194_304, _PIDS), unlimited=True),
     )
 }
 assert tuple(FIELDS) == tuple(field.name for field in fields(Limits))  # noqa: S101  one table, one type

@@ -30,7 +30,7 @@ def parse_size(text: str) -> int:
         raise ValueError("expected a size below 8 EiB")
     fraction = fraction[:_MAX_DIGITS]
     # in whole numbers: a float holds a size exactly only up to 2**53; what is left under a byte is dropped
-    size = int(whole + fraction) * _FACTORS[(unit or "").lower()] // 10 ** len(fraction)
+    size = int(whole + fraction) * _FACTORS[(unit or "").lower()] // int(10 ** len(fraction))
     if size < 1:
         raise ValueError("expected a size above 0")
     if size > _MAX_BYTES:
@@ -42,7 +42,7 @@ def parse_cores(text: str) -> float:
     """Cores in `text` ("0.5", "2"). ValueError says what was expected; 0 is refused."""
     if _CORES.fullmatch(text.strip()) is None:
         raise ValueError('expected a number of cores such as "0.5" or "2"')
-    cores = float(text)
+    cores = float(text.strip())
     if cores <= 0:
         raise ValueError("expected a number of cores above 0")
     if cores > _MAX_CPU:
@@ -56,7 +56,7 @@ def parse_count(text: str) -> int:
         raise ValueError("expected a whole number")
     if len(text.strip()) > _MAX_DIGITS:
         raise ValueError(f"expected a whole number of at most {_MAX_DIGITS} digits")
-    return int(text)
+    return int(text.strip())
 
 
 def parse_cpuset(text: str) -> str:

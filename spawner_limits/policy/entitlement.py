@@ -1,0 +1,148 @@
+"""`Entitlement`: what one server gets and, field by field, why; as a value, and as the text of a container's label."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from spawner_limits.limits import FIELDS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spawner_limits.limits import Value
+
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """One field of an entitlement."""
+
+    value: Value | None
+    """in the field's base unit; `None` is unlimited, on purpose"""
+    rule: str
+    """the rule that it came from: "defaults", "group students", "user alice" """
+    file: str
+    """the file of that rule, as messages name it"""
+    line: int | None
+    """the value's line there, from 1"""
+    follows: str | None = None
+    """the field that this one, which no rule gives, was made equal to; `rule`, `file` and `line` are that field's"""
+    clamped_from: Value | None = None
+    """what the rule asked for, where `clamped_by` is set; `None` is then unlimited"""
+    clamped_by: str | None = None
+    """what it had to fit: "memswap_limit of group students"; `None`: the rule has its way"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entitlement:
+    """What one server of one user may use, and why."""
+
+    user: str
+    server: str
+    """empty for the default server"""
+    groups: tuple[str, ...]
+    """those of the user's groups that the policy has a rule for, sorted"""
+    grants: Mapping[str, Grant]
+    """field → grant, in the order of `FIELDS`; a field that nobody gives is not there"""
+    policy_sha256: str
+    """of the policy file's bytes, in hexadecimal"""
+
+    @property
+    def limits(self) -> Limits:
+        """The values alone."""
+        values: dict[str, Any] = {name: grant.value for name, grant in self.grants.items()}
+        return Limits(**values)
+
+    def to_json(self) -> str:
+        """The whole as compact JSON in ASCII, for a container's label; `from_json` gives back an equal value."""
+        return json.dumps(
+            {
+                "schema_version": _SCHEMA_VERSION,
+                "user": self.user,
+                "server": self.server,
+                "groups": self.groups,
+                "policy_sha256": self.policy_sha256,
+                "grants": {name: _as_object(grant) for name, grant in self.grants.items()},
+            },
+            separators=(",", ":"),
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Entitlement:
+        """What `to_json` wrote. ValueError says what else was found; a label is anyone's who may start containers."""
+        try:
+            told = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"not an entitlement: {error}") from None
+        whole = _object(told, "it", required=_WHOLE)
+        if whole["schema_version"] != _SCHEMA_VERSION:
+            raise ValueError(f"not an entitlement of version {_SCHEMA_VERSION}: {whole['schema_version']!r}")
+        grants = _object(whole["grants"], "grants", optional=dict.fromkeys(FIELDS, dict))
+        return cls(
+            user=whole["user"],
+            server=whole["server"],
+            groups=tuple(_typed(name, "groups", str) for name in whole["groups"]),
+            grants={name: _grant(name, grants[name]) for name in FIELDS if name in grants},
+            policy_sha256=whole["policy_sha256"],
+        )
+
+
+_WHOLE = {
+    "schema_version": int,
+    "user": str,
+    "server": str,
+    "groups": list,
+    "policy_sha256": str,
+    "grants": dict,
+}
+_GRANT = {"value": object, "rule": str, "file": str}
+_GRANT_MORE = {"line": int, "follows": str, "clamped_from": object, "clamped_by": str}
+assert {*_GRANT, *_GRANT_MORE} == {field.name for field in fields(Grant)}  # noqa: S101  nothing is lost in a label
+
+
+def _as_object(grant: Grant) -> dict[str, Any]:
+    told = {name: getattr(grant, name) for name in (*_GRANT, *_GRANT_MORE)}
+    return {name: value for name, value in told.items() if name in _GRANT or value is not None}
+
+
+def _grant(field: str, told: Any) -> Grant:
+    given = _object(told, field, required=_GRANT, optional=_GRANT_MORE)
+    for name in ("value", "clamped_from"):
+        _check_value(field, given.get(name))
+    if given.get("follows", field) not in FIELDS:
+        raise ValueError(f"not an entitlement: {field} follows {given['follows']!r}")
+    return Grant(**{"line": None, **given})
+
+
+def _check_value(field: str, value: Any) -> None:
+    """ValueError unless the policy file could have given `value`: its text must read back as the same."""
+    if value is None:
+        return
+    if not isinstance(value, int | float | str):
+        raise ValueError(f"not an entitlement: {field} is {type(value).__name__}")  # noqa: TRY004  a text was wrong
+    try:
+        read = FIELDS[field].read(str(value))
+    except ValueError as error:
+        raise ValueError(f"not an entitlement: {field} is {value!r}; {error}") from None
+    if type(read) is not type(value) or read != value:
+        raise ValueError(f"not an entitlement: {field} is {value!r}; {FIELDS[field].expected}")
+
+
+def _object(
+    told: Any, what: str, *, required: Mapping[str, type] | None = None, optional: Mapping[str, type] | None = None
+) -> dict[str, Any]:
+    known = {**(required or {}), **(optional or {})}
+    members: dict[str, Any] = _typed(told, what, dict)
+    if wrong := (members.keys() - known) | ((required or {}).keys() - members):
+        raise ValueError(f"not an entitlement: {what} has too many or too few of {', '.join(sorted(wrong))}")
+    return {name: _typed(value, name, known[name]) for name, value in members.items()}
+
+
+def _typed(told: Any, what: str, kind: type) -> Any:
+    if not isinstance(told, kind) or isinstance(told, bool):
+        raise ValueError(f"not an entitlement: {what} is {type(told).__name__}")  # noqa: TRY004  a text was wrong
+    return told

@@ -1,0 +1,531 @@
+"""Who gets what, and why: precedence, groups that differ, what must fit together, and the entitlement as a label."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spawner_limits.errors import PolicyError
+from spawner_limits.limits import FIELDS, Limits
+from spawner_limits.policy.file import load, parse
+from spawner_limits.policy.resolve import Entitlement, Grant, resolve
+from spawner_limits.units import GIB, MIB, cpus_in
+
+if TYPE_CHECKING:
+    from spawner_limits.policy.model import Policy
+
+EXAMPLE = Path(__file__).parents[2] / "limits.yaml"
+
+
+def policy(**sections: Any) -> Policy:
+    """The policy in sections of plain texts. JSON is YAML, so nothing but `parse` decides what they mean."""
+    return parse(json.dumps({"version": "1", **sections}).encode(), "limits.yaml")
+
+
+def given_to(user: str, member_of: tuple[str, ...], /, **sections: Any) -> dict[str, tuple[Any, str]]:
+    """Field → value and rule."""
+    grants = resolve(policy(**sections), user, member_of).grants
+    return {field: (grant.value, grant.rule) for field, grant in grants.items()}
+
+
+# ---- precedence
+
+SECTIONS = {
+    "defaults": {"cpu_limit": "1", "pids_limit": "100", "mem_swappiness": "10"},
+    "groups": {"staff": {"cpu_limit": "2", "pids_limit": "200"}, "guests": {"mem_swappiness": "0"}},
+    "users": {"alice": {"cpu_limit": "3"}},
+}
+PRECEDENCE = {
+    "nobody in particular gets the defaults": (
+        "zoe",
+        (),
+        {"cpu_limit": (1.0, "defaults"), "pids_limit": (100, "defaults"), "mem_swappiness": (10, "defaults")},
+    ),
+    "a group beats the defaults, field by field": (
+        "zoe",
+        ("staff",),
+        {"cpu_limit": (2.0, "group staff"), "pids_limit": (200, "group staff"), "mem_swappiness": (10, "defaults")},
+    ),
+    "a user beats a group, field by field": (
+        "alice",
+        ("staff",),
+        {"cpu_limit": (3.0, "user alice"), "pids_limit": (200, "group staff"), "mem_swappiness": (10, "defaults")},
+    ),
+    "each group gives what the other does not": (
+        "alice",
+        ("staff", "guests"),
+        {"cpu_limit": (3.0, "user alice"), "pids_limit": (200, "group staff"), "mem_swappiness": (0, "group guests")},
+    ),
+    "a group without a rule gives nothing": (
+        "alice",
+        ("nobody",),
+        {"cpu_limit": (3.0, "user alice"), "pids_limit": (100, "defaults"), "mem_swappiness": (10, "defaults")},
+    ),
+    "a group whose name differs in case is another": (
+        "zoe",
+        ("Staff",),
+        {"cpu_limit": (1.0, "defaults"), "pids_limit": (100, "defaults"), "mem_swappiness": (10, "defaults")},
+    ),
+}
+
+
+@pytest.mark.parametrize(("user", "groups", "expected"), PRECEDENCE.values(), ids=PRECEDENCE)
+def test_the_nearest_rule_counts(user: str, groups: tuple[str, ...], expected: dict[str, tuple[Any, str]]) -> None:
+    """User beats group beats defaults, for each field on its own, and each field says which rule that was."""
+    assert given_to(user, groups, **SECTIONS) == expected
+
+
+def test_a_user_is_found_however_the_file_writes_the_name() -> None:
+    """JupyterHub lower-cases names and the file may not; the entitlement keeps the hub's name, the rule the file's."""
+    found = resolve(policy(users={"Ünal": {"cpu_limit": "2"}}), "u\u0308nal", (), "lab")
+    assert (found.user, found.server, found.grants["cpu_limit"].rule) == ("u\u0308nal", "lab", "user Ünal")
+
+
+def test_a_group_is_found_however_unicode_writes_the_name() -> None:
+    """A composed and a decomposed letter are one; a group that is named twice counts once; only known ones are kept."""
+    found = resolve(policy(groups={"é": {}, "b": {}}), "zoe", ["e\u0301", "b", "b", "unknown"])
+    assert found.groups == ("b", "é")
+
+
+STRICTEST = {
+    "the least memory": ("mem_limit", ["1G", "512M", "2G"], 512 * MIB),
+    "a number before no limit": ("pids_limit", ["unlimited", "500"], 500),
+    "no limit only if all say so": ("pids_limit", ["unlimited", "unlimited"], None),
+    "the least cores": ("cpu_limit", ["0.5", "0.25"], 0.25),
+    "swappiness 0 is a value": ("mem_swappiness", ["60", "0"], 0),
+    "the fewest CPUs, not the first text": ("cpuset_cpus", ["0-9", "10-11"], "10-11"),
+    "of as many CPUs, the first text": ("cpuset_cpus", ["2-3", "0-1"], "0-1"),
+    "a CPU list before no limit": ("cpuset_cpus", ["unlimited", "0-3"], "0-3"),
+}
+
+
+@pytest.mark.parametrize(("field", "texts", "value"), STRICTEST.values(), ids=STRICTEST)
+def test_of_several_groups_the_strictest_counts(field: str, texts: list[str], value: Any) -> None:
+    """Whoever is in several groups gets the least that any of them gives, in whatever order the groups come."""
+    groups = {f"g{place}": {field: text} for place, text in enumerate(texts)}
+    for order in itertools.permutations(groups):
+        assert resolve(policy(groups=groups), "zoe", order).grants[field].value == value
+
+
+def test_of_equal_groups_the_first_by_name_is_named() -> None:
+    """Which rule is named does not hang on the order of anything."""
+    for order in itertools.permutations("bca"):
+        groups = {name: {"pids_limit": "9"} for name in order}
+        assert given_to("zoe", order, groups=groups) == {"pids_limit": (9, "group a")}
+
+
+def test_fields_that_nobody_gives_are_not_limited() -> None:
+    """No rule, no grant; and no grant is no limit."""
+    found = resolve(policy(), "zoe")
+    assert found.grants == {}
+    assert found.limits == Limits()
+
+
+# ---- what must fit together
+
+
+def grant(value: Any, rule: str, **more: Any) -> Grant:
+    """A grant from the policy of `SETTLED`, which is on one line."""
+    return Grant(value=value, rule=rule, file="limits.yaml", line=1, **more)
+
+
+SETTLED = {
+    "no swap, unless it is given": (
+        {"users": {"u": {"mem_limit": "1G"}}},
+        {
+            "mem_limit": grant(GIB, "user u"),
+            "memswap_limit": grant(GIB, "user u", follows="mem_limit"),
+        },
+    ),
+    "no limit of memory, none of swap": (
+        {"users": {"u": {"mem_limit": "unlimited"}}},
+        {"mem_limit": grant(None, "user u")},
+    ),
+    "swap without limit, on purpose": (
+        {"defaults": {"memswap_limit": "unlimited"}, "users": {"u": {"mem_limit": "1G"}}},
+        {"mem_limit": grant(GIB, "user u"), "memswap_limit": grant(None, "defaults")},
+    ),
+    "swap without limit says nothing about memory": (
+        {"defaults": {"memswap_limit": "unlimited"}},
+        {"memswap_limit": grant(None, "defaults")},
+    ),
+    "memory and swap limited together, memory by nobody": (
+        {"defaults": {"memswap_limit": "2G"}},
+        {
+            "mem_limit": grant(2 * GIB, "defaults", follows="memswap_limit"),
+            "memswap_limit": grant(2 * GIB, "defaults"),
+        },
+    ),
+    "more memory than memory and swap together": (
+        {"defaults": {"memswap_limit": "512M"}, "users": {"u": {"mem_limit": "1G"}}},
+        {
+            "mem_limit": grant(512 * MIB, "user u", clamped_from=GIB, clamped_by="memswap_limit of defaults"),
+            "memswap_limit": grant(512 * MIB, "defaults"),
+        },
+    ),
+    "unlimited memory, but memory and swap limited together": (
+        {"defaults": {"memswap_limit": "2G"}, "groups": {"g": {"mem_limit": "unlimited"}}},
+        {
+            "mem_limit": grant(2 * GIB, "group g", clamped_from=None, clamped_by="memswap_limit of defaults"),
+            "memswap_limit": grant(2 * GIB, "defaults"),
+        },
+    ),
+    "more memory guaranteed than allowed": (
+        {"defaults": {"mem_guarantee": "1G"}, "users": {"u": {"mem_limit": "512M"}}},
+        {
+            "mem_limit": grant(512 * MIB, "user u"),
+            "memswap_limit": grant(512 * MIB, "user u", follows="mem_limit"),
+            "mem_guarantee": grant(512 * MIB, "defaults", clamped_from=GIB, clamped_by="mem_limit of user u"),
+        },
+    ),
+    "more memory guaranteed than is left when memory was clamped": (
+        {"defaults": {"memswap_limit": "512M"}, "users": {"u": {"mem_limit": "2G", "mem_guarantee": "1G"}}},
+        {
+            "mem_limit": grant(512 * MIB, "user u", clamped_from=2 * GIB, clamped_by="memswap_limit of defaults"),
+            "memswap_limit": grant(512 * MIB, "defaults"),
+            "mem_guarantee": grant(512 * MIB, "user u", clamped_from=GIB, clamped_by="mem_limit of user u"),
+        },
+    ),
+    "more memory guaranteed than memory and swap together": (
+        {"defaults": {"memswap_limit": "512M"}, "users": {"u": {"mem_guarantee": "1G"}}},
+        {
+            "mem_limit": grant(512 * MIB, "defaults", follows="memswap_limit"),
+            "memswap_limit": grant(512 * MIB, "defaults"),
+            "mem_guarantee": grant(512 * MIB, "user u", clamped_from=GIB, clamped_by="mem_limit of defaults"),
+        },
+    ),
+    "more cores guaranteed than allowed": (
+        {"defaults": {"cpu_limit": "0.5"}, "groups": {"g": {"cpu_guarantee": "2"}}},
+        {
+            "cpu_limit": grant(0.5, "defaults"),
+            "cpu_guarantee": grant(0.5, "group g", clamped_from=2.0, clamped_by="cpu_limit of defaults"),
+        },
+    ),
+    "a quota that the Linux kernel would refuse": (
+        {"defaults": {"cpu_period": "10000"}, "users": {"u": {"cpu_limit": "0.07"}}},
+        {
+            "cpu_limit": grant(0.07, "user u"),
+            "cpu_period": grant(14286, "defaults", clamped_from=10_000, clamped_by="cpu_limit of user u"),
+        },
+    ),
+    "the least quota": (
+        {"defaults": {"cpu_period": "2000"}, "users": {"u": {"cpu_limit": "0.5"}}},
+        {"cpu_limit": grant(0.5, "user u"), "cpu_period": grant(2_000, "defaults")},
+    ),
+    "a period without a limit is kept": (
+        {"defaults": {"cpu_period": "1000"}},
+        {"cpu_period": grant(1_000, "defaults")},
+    ),
+    "a period with cores unlimited is kept": (
+        {"defaults": {"cpu_period": "1000"}, "users": {"u": {"cpu_limit": "unlimited"}}},
+        {"cpu_limit": grant(None, "user u"), "cpu_period": grant(1_000, "defaults")},
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "grants"), SETTLED.values(), ids=SETTLED)
+def test_what_several_rules_make_is_settled(sections: dict[str, Any], grants: dict[str, Grant]) -> None:
+    """What the engine would refuse is lowered, or followed, or the period raised; and each grant says from what."""
+    found = resolve(policy(**sections), "u", ("g",)).grants
+    assert found == grants
+    assert list(found) == [field for field in FIELDS if field in found]
+
+
+# ---- the worked example
+
+DEMO = {
+    "alice": (
+        (),
+        Limits(mem_limit=GIB, memswap_limit=GIB, cpu_limit=0.5, pids_limit=256),
+        {"mem_limit": "user alice", "memswap_limit": "user alice", "cpu_limit": "user alice", "pids_limit": "defaults"},
+    ),
+    "bob": (
+        ("students",),
+        Limits(mem_limit=768 * MIB, memswap_limit=768 * MIB, cpu_limit=1.0, pids_limit=256),
+        dict.fromkeys(("mem_limit", "memswap_limit", "cpu_limit", "pids_limit"), "group students"),
+    ),
+    "carol": (
+        ("students",),
+        Limits(mem_limit=1536 * MIB, memswap_limit=1536 * MIB, cpu_limit=1.5, cpu_shares=2048, pids_limit=256),
+        {
+            **dict.fromkeys(("mem_limit", "memswap_limit", "cpu_limit", "cpu_shares"), "user carol"),
+            "pids_limit": "group students",
+        },
+    ),
+    "anybody else": (
+        (),
+        Limits(mem_limit=512 * MIB, memswap_limit=512 * MIB, cpu_limit=0.5, pids_limit=256),
+        dict.fromkeys(("mem_limit", "memswap_limit", "cpu_limit", "pids_limit"), "defaults"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("user", "groups", "limits", "rules"), [(user, *rest) for user, rest in DEMO.items()], ids=DEMO
+)
+def test_the_worked_example(user: str, groups: tuple[str, ...], limits: Limits, rules: dict[str, str]) -> None:
+    """The users of the demonstration get these limits from these rules, and no other."""
+    found = resolve(load(EXAMPLE), user, groups)
+    assert found.limits == limits
+    assert {field: one.rule for field, one in found.grants.items()} == rules
+
+
+# ---- as a label
+
+CAROL = Entitlement(
+    user="carol",
+    server="",
+    groups=("students",),
+    grants={
+        "mem_limit": Grant(
+            value=512 * MIB,
+            rule="user carol",
+            file="limits.yaml",
+            line=24,
+            clamped_by="memswap_limit of group students",
+        ),
+        "mem_swappiness": Grant(value=0, rule="defaults", file="limits.yaml", line=4, clamped_from=0, clamped_by="y"),
+        "cpu_limit": Grant(value=None, rule="defaults", file="limits.yaml", line=None),
+        "pids_limit": Grant(
+            value=256, rule="group Übung", file="limits.yaml", line=9, clamped_from=512, clamped_by="x"
+        ),
+    },
+    policy_sha256="8ffaaba8",
+)
+LABEL = (
+    '{"schema_version":1,"user":"carol","server":"","groups":["students"],"policy_sha256":"8ffaaba8","grants":{'
+    '"mem_limit":{"value":536870912,"rule":"user carol","file":"limits.yaml","line":24,'
+    '"clamped_by":"memswap_limit of group students"},'
+    '"mem_swappiness":{"value":0,"rule":"defaults","file":"limits.yaml","line":4,"clamped_from":0,"clamped_by":"y"},'
+    '"cpu_limit":{"value":null,"rule":"defaults","file":"limits.yaml"},'
+    '"pids_limit":{"value":256,"rule":"group \\u00dcbung","file":"limits.yaml","line":9,"clamped_from":512,'
+    '"clamped_by":"x"}}}'
+)
+
+
+def test_an_entitlement_is_a_line_of_json() -> None:
+    """The label's text is part of the interface: audits read it from containers of older versions."""
+    assert CAROL.to_json() == LABEL
+    assert Entitlement.from_json(LABEL) == CAROL
+
+
+def broken(old: str, new: str) -> str:
+    """The label with one thing wrong."""
+    assert LABEL.count(old) == 1
+    return LABEL.replace(old, new)
+
+
+_NOT = "not an entitlement: "
+NO_LABELS = {
+    "empty": ("", f"{_NOT}Expecting value: line 1 column 1 (char 0)"),
+    "cut off": ('{"schema_version":1', f"{_NOT}Expecting ',' delimiter: line 1 column 20 (char 19)"),
+    "a list": ("[]", f"{_NOT}it is list"),
+    "null": ("null", f"{_NOT}it is NoneType"),
+    "of a later version": (broken('version":1', 'version":2'), "not an entitlement of version 1: 2"),
+    "a version that is true": (broken('version":1', 'version":true'), f"{_NOT}schema_version is bool"),
+    "without user": (broken('"user":"carol",', ""), f"{_NOT}it has too many or too few of user"),
+    "with something else": (broken('"user"', '"admin":1,"user"'), f"{_NOT}it has too many or too few of admin"),
+    "a user that is a number": (broken('"carol"', "1"), f"{_NOT}user is int"),
+    "groups that are a text": (broken('["students"]', '"students"'), f"{_NOT}groups is str"),
+    "a group that is a number": (broken('["students"]', "[1]"), f"{_NOT}groups is int"),
+    "grants that are a list": (LABEL.partition('"grants":')[0] + '"grants":[]}', f"{_NOT}grants is list"),
+    "a field that nobody knows": (broken('"cpu_limit"', '"disk"'), f"{_NOT}grants has too many or too few of disk"),
+    "a grant that is a value": (
+        LABEL.partition('"grants":')[0] + '"grants":{"mem_limit":1}}',
+        f"{_NOT}mem_limit is int",
+    ),
+    "a grant without value": (broken('"value":256,', ""), f"{_NOT}pids_limit has too many or too few of value"),
+    "a value of another kind": (
+        broken("536870912", '"512M"'),
+        f'{_NOT}mem_limit is \'512M\'; expected a size such as "512M" or "1.5G", or "unlimited"',
+    ),
+    "a value that is true": (broken("536870912", "true"), f"{_NOT}value is bool"),
+    "a value that is a list": (broken("536870912", "[1]"), f"{_NOT}mem_limit is list"),
+    "a value with a point": (
+        broken('"value":256', '"value":256.0'),
+        f'{_NOT}pids_limit is 256.0; expected a whole number, or "unlimited"',
+    ),
+    "whole cores without a point": (
+        broken('"value":null', '"value":1'),
+        f'{_NOT}cpu_limit is 1; expected a number of cores such as "0.5" or "2", or "unlimited"',
+    ),
+    "a value out of bounds": (
+        broken('"value":256', '"value":0'),
+        f'{_NOT}pids_limit is 0; expected at least 1 (the Linux kernel\'s pids.max), or "unlimited"',
+    ),
+    "what JSON does not have": (
+        broken('"value":256', '"value":NaN'),
+        f'{_NOT}pids_limit is nan; expected a whole number, or "unlimited"',
+    ),
+    "a line that is a text": (broken('"line":9', '"line":"9"'), f"{_NOT}line is str"),
+    "a clamp of another kind": (
+        broken('"clamped_from":512', '"clamped_from":-1'),
+        f'{_NOT}pids_limit is -1; expected a whole number, or "unlimited"',
+    ),
+    "one that follows nothing": (
+        broken('"clamped_from":512', '"follows":"disk"'),
+        f"{_NOT}pids_limit follows 'disk'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NO_LABELS.values(), ids=NO_LABELS)
+def test_a_label_that_is_no_entitlement_is_refused(text: str, message: str) -> None:
+    """Whoever may start containers may write labels: nothing is believed that `to_json` could not have written."""
+    with pytest.raises(ValueError, match=r"^not an entitlement") as refusal:
+        Entitlement.from_json(text)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, broken("536870912", "[" * 900 + "]" * 900)], ids=["broken", "whole"])
+def test_a_label_nested_without_end_is_refused(text: str) -> None:
+    """Depth does not get past ValueError."""
+    with pytest.raises(ValueError, match=r"^not an entitlement: "):
+        Entitlement.from_json(text)
+
+
+@given(
+    st.text()
+    | st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists).map(json.dumps)
+)
+def test_any_text_is_an_entitlement_or_a_value_error(text: str) -> None:
+    """No text makes `from_json` raise anything else."""
+    with pytest.raises(ValueError, match=r"^not an entitlement: "):
+        Entitlement.from_json(text)
+
+
+# ---- properties: whatever the file says
+
+TEXTS = {
+    "mem_limit": ["6M", "64M", "1G", "1.5G", "unlimited"],
+    "memswap_limit": ["6M", "64M", "512M", "2G", "unlimited"],
+    "mem_swappiness": ["0", "60", "100"],
+    "mem_guarantee": ["6M", "128M", "4G"],
+    "cpu_limit": ["0.01", "0.07", "0.29", "1.5", "unlimited"],
+    "cpu_guarantee": ["0.01", "0.5", "4"],
+    "cpu_period": ["1000", "9999", "100000", "1000000"],
+    "cpu_shares": ["2", "1024"],
+    "cpuset_cpus": ["0", "0-1", "2-3", "0-7", "unlimited"],
+    "pids_limit": ["1", "256", "unlimited"],
+}
+assert tuple(TEXTS) == tuple(FIELDS)
+
+
+def _fits(rule: dict[str, str]) -> bool:
+    try:
+        policy(defaults=rule)
+    except PolicyError:
+        return False
+    return True
+
+
+RULES = st.fixed_dictionaries({}, optional={name: st.sampled_from(texts) for name, texts in TEXTS.items()}).filter(
+    _fits
+)
+NAMES = st.sampled_from(["a", "b", "c", "d"])
+FILES = st.fixed_dictionaries(
+    {"defaults": RULES, "groups": st.dictionaries(NAMES, RULES), "users": st.dictionaries(NAMES, RULES)}
+)
+WHO = st.tuples(NAMES, st.lists(NAMES, max_size=4))
+
+
+def amount(field: str, value: Any) -> float:
+    """How much a value allows."""
+    if value is None:
+        return math.inf
+    return len(cpus_in(value)) if field == "cpuset_cpus" else value
+
+
+def allowed(sections: dict[str, Any], user: str, groups: list[str], field: str) -> list[Any]:
+    """The values of the rules that count for a field: the user's, else all of the groups', else the defaults'."""
+    rules = [
+        [sections["users"].get(user, {})],
+        [sections["groups"].get(group, {}) for group in groups],
+        [sections["defaults"]],
+    ]
+    for layer in rules:
+        if texts := [rule[field] for rule in layer if field in rule]:
+            return [None if text == "unlimited" else FIELDS[field].read(text) for text in texts]
+    return []
+
+
+@settings(deadline=None)
+@given(FILES, WHO)
+def test_nobody_gets_more_than_a_rule_that_counts(sections: dict[str, Any], who: tuple[str, list[str]]) -> None:
+    """A field is at most what each rule that counts for it gives; the period alone, which gives nothing, may rise."""
+    user, groups = who
+    for field, one in resolve(policy(**sections), user, groups).grants.items():
+        values = allowed(sections, user, groups, field)
+        assert bool(values) == (one.follows is None)
+        if field != "cpu_period":
+            assert all(amount(field, one.value) <= amount(field, value) for value in values)
+        if one.clamped_by is None and values:
+            assert amount(field, one.value) == min(amount(field, value) for value in values)
+
+
+@settings(deadline=None)
+@given(FILES, WHO)
+def test_what_is_granted_fits_together(sections: dict[str, Any], who: tuple[str, list[str]]) -> None:
+    """The engine is never asked for what it refuses, and every value is one that a file may give."""
+    found = resolve(policy(**sections), *who)
+    limits = found.limits
+    values = {field: one.value for field, one in found.grants.items()}
+    assert amount("mem_limit", limits.mem_limit) <= amount("memswap_limit", limits.memswap_limit)
+    assert limits.mem_limit is None or "memswap_limit" in values
+    assert limits.mem_guarantee is None or limits.mem_guarantee <= amount("mem_limit", limits.mem_limit)
+    assert limits.cpu_guarantee is None or limits.cpu_guarantee <= amount("cpu_limit", limits.cpu_limit)
+    if limits.cpu_limit is not None and limits.cpu_period is not None:
+        assert limits.cpu_limit * limits.cpu_period >= 1_000
+    assert all(FIELDS[field].read(str(value)) == value for field, value in values.items() if value is not None)
+
+
+@settings(deadline=None)
+@given(FILES, WHO, st.randoms(use_true_random=False))
+def test_order_never_matters(sections: dict[str, Any], who: tuple[str, list[str]], random: Any) -> None:
+    """Neither the order of keys in the file nor that of the groups changes a value, a rule or a clamp."""
+
+    def shuffled(told: Any) -> Any:
+        if not isinstance(told, dict):
+            return told
+        keys = list(told)
+        random.shuffle(keys)
+        return {key: shuffled(told[key]) for key in keys}
+
+    user, groups = who
+    others = random.sample(groups, len(groups))
+    assert (
+        resolve(policy(**shuffled(sections)), user, others).grants == resolve(policy(**sections), user, groups).grants
+    )
+
+
+@settings(deadline=None)
+@given(FILES, WHO, RULES)
+def test_one_group_more_never_loosens(
+    sections: dict[str, Any], who: tuple[str, list[str]], rule: dict[str, str]
+) -> None:
+    """One more group only ever tightens what the others gave; what was clamped may rise with what had clamped it."""
+    user, groups = who
+    more = {**sections, "groups": {**sections["groups"], "new": rule}}
+    before = resolve(policy(**sections), user, groups).grants
+    after = resolve(policy(**more), user, [*groups, "new"]).grants
+    for field, one in before.items():
+        if one.clamped_by is None and any(field in sections["groups"].get(group, {}) for group in groups):
+            assert field == "cpu_period" or amount(field, after[field].value) <= amount(field, one.value)
+
+
+@settings(deadline=None)
+@given(FILES, WHO, st.text())
+def test_an_entitlement_survives_its_label(sections: dict[str, Any], who: tuple[str, list[str]], server: str) -> None:
+    """Text to value and back is the same, to the last digit."""
+    found = resolve(policy(**sections), *who, server=server)
+    text = found.to_json()
+    assert Entitlement.from_json(text) == found
+    assert text.isascii()
+    assert "\n" not in text
