@@ -75,6 +75,14 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
             raise refusal("No limits were decided for this server", reason="limits")
         return self.enforcement
 
+    async def pull_image(self, image: str) -> None:
+        """Pull the image where it is not here yet. SpawnException, with the image's name, when that can't be."""
+        try:
+            await super().pull_image(image)
+        except docker.errors.APIError as error:
+            fact = f"The image {image} is not on this machine, and can't be pulled: {error.explanation or error}"
+            raise refusal(fact, reason="image", status_code=500) from error
+
     # -- creation ------------------------------------------------------------------------------------------------
 
     async def create_object(self) -> dict[str, Any]:

@@ -49,9 +49,9 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
                 "No policy that can be used, so every spawn is refused:\n%s",
                 error,
             )
-            fact = (
-                f"There is no valid policy of limits ({len(error.problems)} mistakes in {Path(self.policy_file).name})"
-            )
+            count = len(error.problems)
+            mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
+            fact = f"There is no valid policy of limits ({mistakes} in {Path(self.policy_file).name})"
             raise refusal(fact, reason="policy", status_code=503) from error
 
     def _current_policy(self) -> Policy:

@@ -76,15 +76,19 @@ def copy(client: APIClient, container: str, place: Place, contents: Mapping[str,
 
     Errors: docker.errors.APIError (a read-only root, no such container), requests.RequestException (engine gone).
     """
-    record = _record(client, container, place)
+    found = _read(client, container, place.directory / RECORD)
+    record = _digests(found)
     fates = {
         name: _fate(_read(client, container, place.directory / name), content, record.get(name))
         for name, content in contents.items()
     }
-    chosen = {name: contents[name] for name, fate in fates.items() if fate in ("written", "replaced")}
-    if chosen:
-        record.update({name: _sha256(content) for name, content in chosen.items()})
-        _put(client, container, place, {**chosen, RECORD: json.dumps(record).encode()})
+    writes = {name: contents[name] for name, fate in fates.items() if fate in ("written", "replaced")}
+    ours = {name: _sha256(contents[name]) for name, fate in fates.items() if fate != "kept"}
+    # a directory or a link in the record's place is the user's, and the engine would remove it
+    if ours.items() - record.items() and (found is None or found.content is not None):
+        writes[RECORD] = json.dumps(record | ours).encode()
+    if writes:
+        _put(client, container, place, writes)
     return Copied(**{fate: tuple(name for name in fates if fates[name] == fate) for fate in set(fates.values())})
 
 
@@ -94,7 +98,11 @@ def _fate(there: _File | None, content: bytes, copied: str | None) -> str:
         return "written"
     if there.content == content:
         return "current"
-    return "replaced" if there.content is not None and _sha256(there.content) == copied else "kept"
+    if there.content is None:
+        return "kept"
+    if content.startswith(there.content):  # cut short, as on a full volume: nothing in it is the user's
+        return "written"
+    return "replaced" if _sha256(there.content) == copied else "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +134,13 @@ def _close(stream: Any) -> None:
     stream.close()
 
 
-def _record(client: APIClient, container: str, place: Place) -> dict[str, str]:
-    there = _read(client, container, place.directory / RECORD)
-    if there is None or there.content is None:
+def _digests(found: _File | None) -> dict[str, str]:
+    """File name → digest, from the record that was found; without a usable one, every file is taken for the user's."""
+    if found is None or found.content is None:
         return {}
     try:
-        record = json.loads(there.content)
-    except ValueError:  # the user's doing: then every file counts as changed by the user
+        record = json.loads(found.content)
+    except (ValueError, RecursionError):  # the latter where it is nested deep enough
         return {}
     return {str(name): str(digest) for name, digest in record.items()} if isinstance(record, dict) else {}
 
@@ -143,7 +151,8 @@ def _put(client: APIClient, container: str, place: Place, contents: Mapping[str,
         try:
             client.put_archive(container, str(base), _tar(place, place.directory.relative_to(base), contents))
         except docker.errors.NotFound:
-            if base == base.parent:
+            # what is there all the same is a link of the user's that leads nowhere: not ours to replace
+            if base == base.parent or _read(client, container, base) is not None:
                 raise
         else:
             return

@@ -1,0 +1,144 @@
+"""A real hub for the whole run: proxy, spawner, engine and containers as in production."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+import docker
+from demo.hub import DemoHub
+from tests.conftest import MINIMAL
+
+HERE = Path(__file__).parent
+POLICY = """\
+version: 1
+defaults:
+  mem_limit: 256M
+  cpu_limit: 1
+  pids_limit: 200
+groups:
+  students:
+    mem_limit: 320M
+    cpu_limit: 1.2
+users:
+  eve:
+    mem_limit: 384M
+    cpu_limit: 1.5
+    cpu_shares: 2048
+  gus:
+    cpu_guarantee: 0.2
+"""
+# one user for each group of jupyterhub_config.py, named after it
+OVERRIDDEN = (
+    "loose-trait", "tight-trait", "loose-cores", "loose-host", "loose-swap", "loose-nano", "loose-callable",
+    "loose-create", "same", "harmless", "tmpfs", "no-image", "no-notebook", "broken-notebook",
+)  # fmt: skip
+USERS = ("dan", "sue", "eve", "gus", "pat", *OVERRIDDEN)
+GROUPS = {"students": ["sue", "eve"]} | {name: [name] for name in OVERRIDDEN}
+
+
+class TestHub(DemoHub):
+    """A hub whose policy file tests may change, with what they ask of it."""
+
+    __test__ = False
+    policy: Path
+
+    def api(self, method, path, **arguments):
+        """Call the REST API as the service `verify`."""
+        headers = {"Authorization": f"token {self.token}"}
+        return requests.request(method, f"{self.api_url}{path}", headers=headers, timeout=150, **arguments)
+
+    def start(self, user, server=""):
+        """Ask for a server; wait until it is ready, and give back how it went: the answer and the progress."""
+        path = f"/users/{user}/servers/{server}" if server else f"/users/{user}/server"
+        answer = self.api("POST", path)
+        return answer, self.progress(path) if answer.status_code == 202 else []
+
+    def progress(self, path):
+        """What the spawn page is told, until the spawn has ended."""
+        with self.api("GET", f"{path}/progress", stream=True) as stream:
+            lines = (line for line in stream.iter_lines() if line.startswith(b"data: "))
+            return [json.loads(line.removeprefix(b"data: ")) for line in lines]
+
+    def refused(self, user):
+        """Ask for a server that must not start; give back why not."""
+        answer, events = self.start(user)
+        return events[-1]["message"] if events else answer.json()["message"]
+
+    def stop(self, user, server=""):
+        """Stop a server and wait for its end."""
+        path = f"/users/{user}/servers/{server}" if server else f"/users/{user}/server"
+        self.api("DELETE", path)
+        end = time.monotonic() + 60
+        while server in self.api("GET", f"/users/{user}").json()["servers"]:
+            assert time.monotonic() < end, "the server does not stop"
+            time.sleep(0.2)
+        # the engine removes it by itself, some moments after the hub has forgotten it
+        while self.container(user, server) is not None:
+            assert time.monotonic() < end, "the container is not removed"
+            time.sleep(0.1)
+
+    def container(self, user, server=""):
+        """What `docker inspect` says of a user's server; `None` where there is none."""
+        client = docker.APIClient(version="auto")
+        try:
+            wanted = [f"spawner-limits.user={user}", f"spawner-limits.server={server}"]
+            found = client.containers(all=True, filters={"label": wanted, "name": f"^/{self.prefix}-"})
+            return client.inspect_container(found[0]["Id"]) if found else None
+        except docker.errors.NotFound:  # between the two calls
+            return None
+        finally:
+            client.close()
+
+    def said(self):
+        """The hub's log."""
+        return self.log.read_text(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def broken_notebook(client):
+    """A volume in which the user's own mnist.ipynb fails in its first cell."""
+    volume = client.create_volume(f"test-broken-notebook-{os.getpid()}")["Name"]
+    mounted = client.create_host_config(binds={volume: {"bind": "/home/jovyan/work"}})
+    container = client.create_container(MINIMAL, ["true"], volumes=["/home/jovyan/work"], host_config=mounted)["Id"]
+    cell = {"cell_type": "code", "id": "one", "source": "raise SystemError('my own fault')", "metadata": {}}
+    cell |= {"outputs": [], "execution_count": None}
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    text = json.dumps({"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}).encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("mnist.ipynb")
+        entry.uid, entry.gid, entry.size = 1000, 100, len(text)
+        tar.addfile(entry, io.BytesIO(text))
+    client.put_archive(container, "/home/jovyan/work", buffer.getvalue())
+    client.remove_container(container)
+    yield volume
+    client.remove_volume(volume, force=True)
+
+
+@pytest.fixture(scope="session")
+def hub(client, broken_notebook, tmp_path_factory):
+    """A hub with `USERS`, gone at the end of the run."""
+    folder = tmp_path_factory.mktemp("hub")
+    policy = folder / "limits.yaml"
+    policy.write_text(POLICY)
+    os.environ["SPAWNER_LIMITS_TEST_POLICY"] = str(policy)
+    os.environ["SPAWNER_LIMITS_TEST_VOLUME"] = broken_notebook
+    with TestHub(users=USERS, groups=GROUPS, config=HERE / "jupyterhub_config.py", log=folder / "hub.log") as running:
+        running.policy = policy
+        yield running
+    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
+
+
+@pytest.fixture
+def policy(hub):
+    """The hub's policy file, restored afterwards."""
+    yield hub.policy
+    hub.policy.write_text(POLICY)
