@@ -5,15 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo hub test lint engine image browser clean
+# Debian's packages; what apt-get prints is shown only when it fails
+install = { echo "$@: installing $(1)" >&2; log=$$(mktemp); export DEBIAN_FRONTEND=noninteractive; \
+	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $(1); } >$$log 2>&1 9>&- || { cat $$log >&2; exit 1; }; \
+	rm -f $$log; }
 
-demo: engine image $(VENV)/demo  ## prove three users' limits on a real hub
+.PHONY: demo hub test lint engine image proxy browser clean
+
+demo: engine image proxy $(VENV)/hub  ## prove three users' limits on a real hub
 	@$(BIN)/python -m demo
 
-hub: engine image $(VENV)/demo  ## the same hub, left running to log in to
+hub: engine image proxy $(VENV)/hub  ## the same hub, left running to log in to
 	@$(BIN)/python -m demo --keep
 
-test: engine image $(VENV)/dev browser lint  ## everything, on the real engine
+test: engine image proxy browser $(VENV)/dev lint  ## everything, on the real engine
 	@$(BIN)/pytest
 
 lint: $(VENV)/dev
@@ -30,16 +35,23 @@ image: engine
 
 # Debian's python3 leaves ensurepip to a package of its own
 $(BIN)/python:
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get -qq update && apt-get -qq install -y python3-venv; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo $(VENV)/dev: pyproject.toml $(BIN)/python
-	@echo "environment: installing $(@F) dependencies into $(VENV)" >&2
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[$(@F)]'
+$(VENV)/hub $(VENV)/dev: pyproject.toml $(BIN)/python
+	@echo "environment: installing Python packages into $(VENV)" >&2
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.$(EXTRA)' 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BIN)/spawner-limits --version >/dev/null
 	@touch $@
 
+$(VENV)/dev: EXTRA := [dev]
+
+# the hub's proxy: the original in JavaScript, because the one in Python holds the spawn page's progress back to its end
+proxy:
+	@command -v configurable-http-proxy >/dev/null || $(call install,node-configurable-http-proxy)
+
 browser:
-	@command -v chromium >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
+	@command -v chromium >/dev/null || $(call install,chromium)
 
 clean:
 	rm -rf $(VENV) reports dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -83,7 +83,8 @@ class DemoHub:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jupyterhub", "-f", str(self.config)],
             cwd=folder,
-            env={**os.environ, "SPAWNER_LIMITS_DEMO": json.dumps(self._settings())},
+            # Debian's proxy has its libraries there, where a node from elsewhere does not look
+            env={"NODE_PATH": "/usr/share/nodejs", **os.environ, "SPAWNER_LIMITS_DEMO": json.dumps(self._settings())},
             stdout=log,
             stderr=subprocess.STDOUT,
             # Ctrl-C is ours to handle: the hub must outlive the loads in its servers

@@ -30,6 +30,5 @@ c.DockerSpawner.prefix = settings["prefix"]
 c.JupyterHub.bind_url = settings["url"]
 c.JupyterHub.hub_port = settings["hub_port"]
 c.ConfigurableHTTPProxy.api_url = settings["proxy_api"]
-c.ConfigurableHTTPProxy.command = [str(Path(sys.executable).with_name("configurable-http-proxy"))]
 c.JupyterHub.cleanup_servers = True
 c.JupyterHub.db_url = "sqlite:///jupyterhub.sqlite"

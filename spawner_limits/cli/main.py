@@ -6,20 +6,15 @@ Exit codes: 0 fine · 1 a check failed · 2 usage, or an invalid policy · 3 unk
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from spawner_limits import __version__
 from spawner_limits.cli import verify
 from spawner_limits.errors import LimitsError
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-INTERRUPTED = 130
+from spawner_limits.proof import interrupt
 
 app = typer.Typer(
     help="Limits for JupyterHub's Docker servers, proved from the Linux kernel's counters.",
@@ -49,23 +44,18 @@ app.command("verify")(verify.verify)
 
 def main() -> NoReturn:
     """Run the command; a mistake of the user's ends in one message and an exit code, never in a traceback."""
-    # as Ctrl-C, so that whatever was started is cleaned up
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt.heed()
     try:
         app()
     except LimitsError as error:
         sys.exit(_ended(str(error), error.exit_code))
     except KeyboardInterrupt:
-        sys.exit(_ended("interrupted", INTERRUPTED))
+        sys.exit(interrupt.EXIT_CODE)
     except BrokenPipeError:
         # whoever read our output has gone; there is nobody left to tell, and nothing may be flushed to them at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     raise AssertionError  # typer always exits
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _ended(message: str, code: int) -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from spawner_limits.errors import UsageError
+from spawner_limits.errors import UnreachableError, UsageError
 from spawner_limits.limits import FIELDS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from spawner_limits.proof.evidence import Report
     from spawner_limits.proof.hub import Hub
@@ -78,23 +79,29 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
 
 def _limits(given: dict[str, str]) -> Limits:
-    if not given:
-        raise UsageError("give at least one limit, such as --mem-limit 1G")
     values: dict[str, Any] = {}
     for name, text in given.items():
         try:
             values[name] = None if text == "unlimited" and FIELDS[name].unlimited else FIELDS[name].read(text)
         except ValueError as error:
-            raise UsageError(f"--{name.replace('_', '-')} {text}: {error}") from error
+            raise UsageError(f"{_option(name)} {text or '(empty)'}: {error}") from error
+    if all(value is None for value in values.values()):
+        raise UsageError("give at least one limit, such as --mem-limit 1G")
     values.setdefault("memswap_limit", values.get("mem_limit"))
     _refuse_impossible(values)
     return Limits(**values)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _refuse_impossible(values: dict[str, Any]) -> None:
     memory, total, cores = values.get("mem_limit"), values["memswap_limit"], values.get("cpu_limit")
     if total is not None and (memory is None or total < memory):
         raise UsageError("--memswap-limit counts memory and swap together: it needs a --mem-limit that is not above it")
+    if cores is None and values.get("cpu_period") is not None:
+        raise UsageError("--cpu-period is what --cpu-limit is counted over: it needs one")
     here = os.cpu_count() or 1
     if cores is not None and cores > here:
         raise UsageError(f"--cpu-limit {cores:g}: this host has {here} cores, so the limit could never bind")
@@ -103,19 +110,21 @@ def _refuse_impossible(values: dict[str, Any]) -> None:
 def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control: bool, seconds: int) -> Report:
     # here and below: the docker SDK takes 0.2 s to import, which a usage error need not wait for
     from spawner_limits.cli.live import live  # noqa: PLC0415
-    from spawner_limits.proof.engine import Engine  # noqa: PLC0415
+    from spawner_limits.proof.engine import Engine, reachable  # noqa: PLC0415
     from spawner_limits.proof.run import Prover  # noqa: PLC0415
 
+    if not image:  # Docker takes it for an image without files
+        raise UsageError("--image is empty: give the name of an image")
     engine = Engine()
-    engine.sweep()
-    with live() as watch:
+    with reachable(), live() as watch:
+        engine.sweep()
         prover = Prover(engine=engine, seconds=seconds, watch=watch)
         return prover.verify_image(image, limits, command, control=control)
 
 
 def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int, yes: bool) -> Report:
     from spawner_limits.cli.live import live  # noqa: PLC0415
-    from spawner_limits.proof.engine import Engine  # noqa: PLC0415
+    from spawner_limits.proof.engine import Engine, reachable  # noqa: PLC0415
     from spawner_limits.proof.hub import Hub  # noqa: PLC0415
     from spawner_limits.proof.run import Prover  # noqa: PLC0415
 
@@ -123,11 +132,24 @@ def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int
     if not token:
         raise UsageError("no token for the hub: put one with the scopes servers and read:users in JUPYTERHUB_API_TOKEN")
     engine, hub = Engine(), Hub(url, token)
-    engine.sweep()
-    _ask(hub, users, yes=yes)
-    with live() as watch:
+    with reachable():
+        engine.sweep()
+    with _hub_answers(url):
+        _ask(hub, users, yes=yes)
+    with reachable(), _hub_answers(url), live() as watch:
         prover = Prover(engine=engine, seconds=seconds, watch=watch)
         return prover.verify_users(hub, users, control=control)
+
+
+@contextmanager
+def _hub_answers(url: str) -> Iterator[None]:
+    """UnreachableError where what answers in the block is no hub's API."""
+    from requests import JSONDecodeError  # noqa: PLC0415
+
+    try:
+        yield
+    except JSONDecodeError as error:
+        raise UnreachableError(f"what answers at {url} is no hub's API; --hub ends in /hub/api") from error
 
 
 def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
@@ -154,14 +176,25 @@ def _write(report: Report, outputs: dict[str, str]) -> None:
     from spawner_limits.proof.report import table, to_html, to_json, to_junit  # noqa: PLC0415
 
     renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    if "-" not in outputs.values():
-        Console(highlight=False).print(table(report))
-    for name, target in outputs.items():
-        text = renderers[name](report)
-        if target == "-":
-            sys.stdout.write(text.rstrip("\n") + "\n")
-            continue
-        try:
-            Path(target).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--{name} {target}: {error.strerror}") from error
+    try:
+        if "-" not in outputs.values():
+            Console(highlight=False).print(table(report))
+        for name, target in outputs.items():
+            _put(name, target, renderers[name](report))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # or the interpreter would try once more at its end, and complain in words of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UsageError(f"the report can't be written to stdout: {error.strerror}") from error
+
+
+def _put(name: str, target: str, text: str) -> None:
+    if target == "-":
+        sys.stdout.write(text.rstrip("\n") + "\n")
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--{name} {target}: {error.strerror}") from error

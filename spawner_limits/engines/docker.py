@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from spawner_limits import units
 from spawner_limits.engines.base import CgroupVersion, Enforcement, Expectation, KernelFile
 from spawner_limits.limits import FIELDS
 
@@ -104,13 +105,30 @@ def host_config(ask: Mapping[str, Any]) -> dict[str, Any]:
 
 def disagreements(ask: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
     """Where a host config in the API's form differs from what was asked; one sentence each, empty when they agree."""
-    wrong = [(key, value, found.get(key)) for key, value in host_config(ask).items()]
-    told = [f"{key} is {seen!r}, the policy says {value!r}" for key, value, seen in wrong if seen != value]
+    pairs = [(key, found.get(key), value) for key, value in host_config(ask).items()]
+    told = [disagreement(key, seen, value) for key, seen, value in pairs if seen != value]
     rivals = [(RIVALS[option], found.get(RIVALS[option])) for option in ask if option in RIVALS]
     return (
         *told,
         *(f"{key} is {seen!r}, but the policy limits it by quota and period" for key, seen in rivals if seen),
     )
+
+
+_SIZES = {row.inspect for row in TABLE if row.field in ("mem_limit", "memswap_limit", "mem_guarantee")}
+
+
+def disagreement(key: str, found: Any, wanted: Any) -> str:
+    """One key of a host config that is not as asked, in a sentence: sizes in the units that people read."""
+    texts = [_told(key, value) for value in (found, wanted)]
+    if texts[0] == texts[1]:  # a difference that rounding hides
+        texts = [repr(found), repr(wanted)]
+    return f"{key} is {texts[0]}, the policy says {texts[1]}"
+
+
+def _told(key: str, value: Any) -> str:
+    if value is None:
+        return "not set"
+    return units.format_size(value) if key in _SIZES and value > 0 else repr(value)
 
 
 def _ask(limits: Limits) -> dict[str, Any]:

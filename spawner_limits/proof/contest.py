@@ -77,14 +77,27 @@ def _undisturbed(readers: list[Reader]) -> Contest:
 
 
 def _pin(load: Command, cpu: int) -> None:
-    for _ in range(100):
-        if pid := load.pid:
-            break
-        time.sleep(0.02)
+    pid = _started(load)
+    if not pid:  # to sched_setaffinity, 0 would be ourselves
+        raise UsageError(f"the load for cpu_shares does not run: {_said(load) or 'it did not start'}")
     try:
         os.sched_setaffinity(pid, {cpu})
     except OSError as error:
-        raise UsageError(f"the load for cpu_shares does not run: {load.stderr.strip() or error}") from error
+        raise UsageError(f"the load for cpu_shares does not run: {_said(load) or error}") from error
+
+
+def _started(load: Command) -> int:
+    """The load's process id, once it has one; 0 when it never gets one."""
+    for _ in range(100):
+        if (pid := load.pid) or not load.running:
+            return pid
+        time.sleep(0.02)
+    return 0
+
+
+def _said(load: Command) -> str:
+    # what could not be executed is complained of on stdout by the engine
+    return (load.stderr or load.stdout).strip()
 
 
 def _idlest(subject: Snapshot) -> int:

@@ -21,9 +21,10 @@ from docker.utils import kwargs_from_env
 
 import docker
 from spawner_limits.engines import labels
-from spawner_limits.errors import UnreachableError, UsageError
+from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.kernel.where import Cgroup, CgroupError, find
 from spawner_limits.proof.evidence import Host
+from spawner_limits.proof.interrupt import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 
 _STOPPED_ANSWERING = (requests.RequestException, docker.errors.DockerException)
 _TRIAL_VARIABLE = "SPAWNER_LIMITS_TRIAL"
+_ANSWER_S = 10
+"""an engine that takes longer over a ping is taken for gone"""
+_GRACE_S = 10
+"""for what the engine is doing already: an end that it must notice, a removal"""
+_KEPT_BYTES = 1 << 18
+"""of each stream of a load, the end; a load may print without end"""
+_PASSES = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +83,10 @@ class Engine:
 
     def inspect(self, container: str) -> Container:
         """A running container. UsageError when it does not run."""
-        found = self.client.inspect_container(container)
+        try:
+            found = self.client.inspect_container(container)
+        except docker.errors.NotFound as error:
+            raise UsageError(f"container {container} does not run (it has ended)") from error
         if not found["State"]["Pid"]:
             raise UsageError(f"container {found['Name'].lstrip('/')} does not run ({found['State']['Status']})")
         return Container(
@@ -112,27 +123,30 @@ class Engine:
 
         Errors: UsageError for an image that is missing or a host config that the engine refuses.
         """
-        identity = self._create(image, host_config, environment, seconds)
+        name = f"spawner-limits-trial-{uuid.uuid4().hex[:12]}"
+        cgroup = None
         try:
-            try:
-                self.client.start(identity)
-            except docker.errors.APIError as error:
-                raise UsageError(f"Docker can't start a container of {image}: {_plain(error)}") from error
-            container = self.inspect(identity)
-            with self._ended_with_us(container):
-                yield container
+            with uninterrupted():
+                self._create(name, image, host_config, environment, seconds)
+            container = self._start(name, image)
+            with suppress(CgroupError):  # then there is nothing but the engine to end it by
+                cgroup = self.cgroup(container)
+            yield container
         finally:
-            self._remove(identity)
+            with uninterrupted():
+                self._end(name, cgroup)
 
-    def _create(self, image: str, host_config: Mapping[str, Any], environment: Mapping[str, str], seconds: int) -> str:
+    def _create(
+        self, name: str, image: str, host_config: Mapping[str, Any], environment: Mapping[str, str], seconds: int
+    ) -> None:
         try:
-            created = self.client.create_container(
+            self.client.create_container(
                 image,
                 # it ends by itself should nobody be left to remove it
                 command=["sleep", str(seconds)],
                 entrypoint=[],
                 environment=dict(environment),
-                name=f"spawner-limits-trial-{uuid.uuid4().hex[:12]}",
+                name=name,
                 labels={labels.TRIAL: _identity(os.getpid())},
                 host_config=self.client.create_host_config(init=True, auto_remove=True, **host_config),
             )
@@ -141,37 +155,50 @@ class Engine:
             raise UsageError(message) from error
         except docker.errors.APIError as error:
             raise UsageError(f"Docker refuses a container with these limits: {_plain(error)}") from error
-        return str(created["Id"])
 
-    @contextmanager
-    def _ended_with_us(self, container: Container) -> Iterator[None]:
-        """Should the engine be gone at the end, end the container's processes without it."""
+    def _start(self, name: str, image: str) -> Container:
         try:
-            cgroup = self.cgroup(container)
-        except CgroupError:  # then there is nothing to end it by
-            cgroup = None
+            self.client.start(name)
+        except docker.errors.APIError as error:
+            raise UsageError(f"Docker can't start a container of {image}: {_plain(error)}") from error
+        return self.inspect(name)
+
+    def _end(self, name: str, cgroup: Cgroup | None) -> None:
+        """Remove a container; should the engine be gone, end its processes without it."""
         try:
-            yield
-        finally:
-            if cgroup is not None and not self.answers():
+            self._ping()
+            self._remove(name)
+        except UnreachableError:
+            if cgroup is not None:
                 kill(_processes(cgroup))
+            raise
 
-    def answers(self) -> bool:
-        """Whether the engine answers now."""
+    def _ping(self) -> None:
+        """UnreachableError when the engine does not answer soon; the client's own patience is for real work."""
         try:
-            return bool(self.client.ping())
-        except _STOPPED_ANSWERING:
-            return False
+            self.client.get(f"{self.client.base_url}/_ping", timeout=_ANSWER_S).raise_for_status()
+        except requests.RequestException as error:
+            raise unreachable(error) from error
 
-    def _remove(self, identity: str) -> None:
+    def _remove(self, name: str) -> None:
+        try:
+            self.client.remove_container(name, force=True, v=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != requests.codes.conflict:
+                raise LimitsError(f"Docker can't remove the container {name}: {_plain(error)}") from error
+            self._await_removal(name)
+        except requests.RequestException as error:
+            raise unreachable(error) from error
+
+    def _await_removal(self, name: str) -> None:
+        """Somebody else is removing it: the engine itself after its end, or the next `verify`."""
         with suppress(docker.errors.NotFound):
             try:
-                self.client.remove_container(identity, force=True, v=True)
-            except docker.errors.APIError as error:
-                if error.status_code != requests.codes.conflict:  # it is being removed already
-                    raise
+                self.client.wait(name, timeout=_GRACE_S, condition="removed")
             except requests.RequestException as error:
-                raise unreachable(error) from error
+                raise LimitsError(f"Docker does not get the container {name} removed; look at docker ps -a") from error
 
     def sweep(self) -> None:
         """Remove what an earlier run left that was ended without a chance to clean up."""
@@ -179,6 +206,17 @@ class Engine:
             pid = found["Labels"][labels.TRIAL].partition(".")[0]
             if found["Labels"][labels.TRIAL] != _identity(int(pid) if pid.isdigit() else 0):
                 self._remove(found["Id"])
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """UnreachableError for whatever the block found the engine not to do, and did not see coming."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise UnreachableError(f"the Docker engine refused what it had to do: {_plain(error)}") from error
+    except _STOPPED_ANSWERING as error:
+        raise unreachable(error) from error
 
 
 def unreachable(error: BaseException) -> UnreachableError:
@@ -217,6 +255,11 @@ def kill(pids: Sequence[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def _keep(kept: bytearray, new: bytes | None) -> None:
+    kept += new or b""
+    del kept[:-_KEPT_BYTES]
+
+
 class Command:
     """A command in a container, running in a thread of its own; what it starts can be ended by `stop`."""
 
@@ -241,9 +284,11 @@ class Command:
     def _follow(self) -> None:
         try:
             for stdout, stderr in self._engine.client.exec_start(self._exec, stream=True, demux=True):
-                self._stdout += stdout or b""
-                self._stderr += stderr or b""
+                _keep(self._stdout, stdout)
+                _keep(self._stderr, stderr)
             self.exit_code = self._engine.client.exec_inspect(self._exec)["ExitCode"]
+        except docker.errors.NotFound:  # gone with its container: nobody knows its exit code any more
+            return
         except (*_STOPPED_ANSWERING, OSError) as error:
             self.problem = f"the engine stopped answering: {_plain(error)}"
 
@@ -254,12 +299,12 @@ class Command:
 
     @property
     def stdout(self) -> str:
-        """What it has printed so far."""
+        """What it has printed so far; of much, the end."""
         return self._stdout.decode(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """What it has complained of so far."""
+        """What it has complained of so far; of much, the end."""
         return self._stderr.decode(errors="replace")
 
     @property
@@ -274,9 +319,16 @@ class Command:
 
     def stop(self) -> None:
         """End it and everything that it started, also what was handed to the container's first process since."""
+        for _ in range(_PASSES):
+            kill(self._processes())
+            # what was only just started can't be told from the engine's own yet; what forks may have got ahead
+            if self.wait(_GRACE_S / _PASSES) and not self._processes():
+                return
+
+    def _processes(self) -> list[int]:
         with suppress(CgroupError):
-            processes = _processes(self._engine.cgroup(self._container))
-            kill([pid for pid in processes if self._is_ours(pid)])
+            return [pid for pid in _processes(self._engine.cgroup(self._container)) if self._is_ours(pid)]
+        return []
 
     def _is_ours(self, pid: int) -> bool:
         with suppress(OSError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shlex
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ from spawner_limits.proof.contest import contest
 from spawner_limits.proof.engine import Command
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
 from spawner_limits.proof.judge import judge
+from spawner_limits.proof.report import words
 from spawner_limits.spawners import notebook
 
 if TYPE_CHECKING:
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
 INTERVAL_S = 0.1
 MARGIN_S = 120
 """how much longer than its load a container of ours lives, should nobody be left to remove it"""
+ENDED = "the container ended before its load did"
 CPU_TRIES = 2
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # IPython's tracebacks have them, wherever they go
 CPU_PRESS_S = 10
 _LINES, _LONGEST = 40, 400
 EXECUTED = ("jupyter", "nbconvert", "--execute", notebook.NAME)
@@ -173,7 +178,7 @@ class Prover:
     # -- one trial -----------------------------------------------------------------------------------------------
 
     def _trial(self, container: Container, subject: _Subject, command: Sequence[str]) -> Trial:
-        self.watch.say(f"{subject.name}: pressing with {' '.join(_called(command))}")
+        self.watch.say(f"{subject.name}: pressing with {words.line(shlex.join(_called(command)))[:_LONGEST]}")
         with Reader(self.engine.cgroup(container)) as reader:
             snapshots = [reader.read_limits()]
             running = Command(self.engine, container, command)
@@ -186,7 +191,8 @@ class Prover:
             time.sleep(INTERVAL_S)
             snapshots.append(reader.read_limits())
         load = self._load(container, command, running)
-        return self._judged(subject, snapshots, load, self._contest(container, subject))
+        contest = None if load.problem == ENDED else self._contest(container, subject)
+        return self._judged(subject, snapshots, load, contest)
 
     def _follow(self, running: Command, reader: Reader, snapshots: list[Snapshot], subject: _Subject) -> None:
         """Take a snapshot ten times a second until the load ends, or its time."""
@@ -225,26 +231,24 @@ class Prover:
 
     def _load(self, container: Container, command: Sequence[str], running: Command) -> Load:
         record = self._record(container)
-        problem = running.problem
-        if problem is None and record is not None and not record["Running"]:
-            problem = "the container ended before its load did"
+        problem = running.problem if record["Running"] else ENDED
         if problem is None and running.exit_code:
-            said = (running.stderr or running.stdout).strip().splitlines()
+            said = _COLOURS.sub("", running.stderr or running.stdout).strip().splitlines()
             problem = f"the load ended with exit code {running.exit_code}" + (f": {said[-1].strip()}" if said else "")
         return Load(
             command=_called(command),
             exit_code=running.exit_code,
-            oom_killed=None if record is None else bool(record["OOMKilled"]),
+            oom_killed=record["OOMKilled"],
             said=_said(running.stdout),
             problem=problem,
         )
 
-    def _record(self, container: Container) -> Mapping[str, Any] | None:
-        """What the engine says of the container's state; `None` when it says nothing."""
+    def _record(self, container: Container) -> Mapping[str, Any]:
+        """What the engine says of the container's state; it may be gone, and forgotten."""
         try:
             state: Mapping[str, Any] = self.engine.client.inspect_container(container.id)["State"]
         except docker.errors.NotFound:
-            return {"Running": False, "OOMKilled": False}
+            return {"Running": False, "OOMKilled": None}
         return state
 
     def _contest(self, container: Container, subject: _Subject) -> Contest | None:

@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import requests
-from docker.utils import kwargs_from_env
+from docker.utils import kwargs_from_env, parse_bytes
 from dockerspawner import DockerSpawner
 from traitlets import Bool, Integer, Unicode
 
 import docker
 from spawner_limits.engines import labels
-from spawner_limits.engines.docker import INSPECT, RIVALS, disagreements, host_config, translate
+from spawner_limits.engines.docker import INSPECT, RIVALS, disagreement, disagreements, host_config, translate
+from spawner_limits.limits import tell
 from spawner_limits.spawners import notebook
 from spawner_limits.spawners.aside import TIMEOUT_S, Aside
 from spawner_limits.spawners.limited import LimitsMixin, refusal
@@ -119,9 +120,12 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
     def _refuse_rival_traits(self) -> None:
         for trait, ours in self._our_traits().items():
             theirs = getattr(self, trait)
+            # a callable's answer is not read by the trait
+            theirs = parse_bytes(theirs) if isinstance(theirs, str) else theirs
             if theirs and theirs != ours:  # DockerSpawner's own default is 0
                 how = "loosen" if theirs > ours else "change"
-                fact = f"The hub's configuration would {how} a limit: {trait} is {theirs!r}, the policy says {ours!r}"
+                told = f"{trait} is {tell(trait, theirs)}, the policy says {tell(trait, ours)}"
+                fact = f"The hub's configuration would {how} a limit: {told}"
                 raise refusal(fact, reason="override", remedy=_REMEDY)
 
     def _refuse_rival_host_config(self, theirs: dict[str, Any]) -> None:
@@ -131,9 +135,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         # the SDK reads "8g" and the like
         said = self.client.create_host_config(**given)
         wanted = host_config({key: value for key, value in ask.items() if INSPECT[key] in said})
-        wrong = [
-            f"{key} is {said[key]!r}, the policy says {ours!r}" for key, ours in wanted.items() if said[key] != ours
-        ]
+        wrong = [disagreement(key, said[key], ours) for key, ours in wanted.items() if said[key] != ours]
         wrong += [f"{key} is {said[key]!r}" for option, key in RIVALS.items() if option in ask and said.get(key)]
         if wrong:
             fact = f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}"
@@ -174,6 +176,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         """Copy the notebook into the container, then start it."""
         if self.copy_notebook:
             await self._copy_notebook()
+        self.tell(f"Starting with {self.summary()}", progress=50)
         await super().start_object()
         if self.copy_notebook:
             self._looking = asyncio.ensure_future(self._look_for_notebook())

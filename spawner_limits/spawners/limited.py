@@ -10,7 +10,7 @@ from jupyterhub.spawner import SpawnException
 from traitlets import HasTraits, Unicode
 
 from spawner_limits.errors import PolicyError
-from spawner_limits.limits import FIELDS
+from spawner_limits.limits import tell
 from spawner_limits.policy.file import load
 from spawner_limits.policy.resolve import resolve
 
@@ -72,10 +72,17 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         groups = [group.name for group in self.user.groups]
         self._told, self.entitlement = (), resolve(self.policy(), self.user.name, groups, self.name)
         for place, (name, grant) in enumerate(self.entitlement.grants.items()):
-            value = "unlimited" if grant.value is None else FIELDS[name].tell(grant.value)
+            clamped = f", lowered by {grant.clamped_by}" if grant.clamped_by else ""
             where = f"{Path(grant.file).name}:{grant.line}" if grant.line is not None else Path(grant.file).name
-            self.tell(f"{name} {value}, from {grant.rule} ({where})", progress=10 + place)
+            self.tell(f"{name} {tell(name, grant.value)}, from {grant.rule} ({where}){clamped}", progress=10 + place)
         return self.entitlement
+
+    def summary(self) -> str:
+        """All limits in one line, by the rule that they came from; the last line of the spawn page is the one seen."""
+        rules: dict[str, list[str]] = {}
+        for name, grant in (self.entitlement.grants if self.entitlement is not None else {}).items():
+            rules.setdefault(grant.rule, []).append(f"{name} {tell(name, grant.value)}")
+        return "; ".join(f"{', '.join(limits)} (from {rule})" for rule, limits in rules.items()) or "no limits"
 
     def tell(self, message: str, *, progress: int | None = None) -> None:
         """Add a line to the spawn page's progress."""

@@ -37,8 +37,8 @@ users:
 """
 # one user for each group of jupyterhub_config.py, named after it
 OVERRIDDEN = (
-    "loose-trait", "tight-trait", "loose-cores", "loose-host", "loose-swap", "loose-nano", "loose-callable",
-    "loose-create", "same", "harmless", "tmpfs", "no-image", "no-notebook", "broken-notebook",
+    "loose-trait", "loose-answer", "tight-trait", "loose-cores", "loose-host", "loose-swap", "loose-nano",
+    "loose-callable", "loose-create", "same", "harmless", "tmpfs", "no-image", "no-notebook", "broken-notebook",
 )  # fmt: skip
 USERS = ("dan", "sue", "eve", "gus", "pat", *OVERRIDDEN)
 GROUPS = {"students": ["sue", "eve"]} | {name: [name] for name in OVERRIDDEN}

@@ -19,6 +19,7 @@ c.Spawner.group_overrides = {
     name: _override(name, **traits)
     for name, traits in {
         "loose-trait": {"mem_limit": "8G"},
+        "loose-answer": {"mem_limit": lambda _spawner: "8G"},
         "tight-trait": {"mem_limit": "64M"},
         "loose-cores": {"cpu_limit": 2.0},
         "loose-host": {"extra_host_config": {"mem_limit": "8g"}},

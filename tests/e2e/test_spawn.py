@@ -90,6 +90,10 @@ def test_the_spawn_page_says_what_and_why(hub):
         "pids_limit 200, from defaults (limits.yaml:5)",
     ):
         assert message in messages
+    assert (
+        "Starting with mem_limit 384 MiB, memswap_limit 384 MiB, cpu_limit 1.50 cores, cpu_shares 2048 "
+        "(from user eve); pids_limit 200 (from defaults)"
+    ) in messages
     assert any("mnist.ipynb" in message and "copied" in message for message in messages), messages
 
 
@@ -107,23 +111,27 @@ def test_two_servers_of_one_user_both_have_limits(hub):
 REFUSED = {
     "mem_limit by group_overrides": (
         "loose-trait",
-        f"The hub's configuration would loosen a limit: mem_limit is 8589934592, the policy says 268435456. {MINE}",
+        f"The hub's configuration would loosen a limit: mem_limit is 8.00 GiB, the policy says 256 MiB. {MINE}",
+    ),
+    "what a callable answers": (
+        "loose-answer",
+        f"The hub's configuration would loosen a limit: mem_limit is 8.00 GiB, the policy says 256 MiB. {MINE}",
     ),
     "a tighter one, of which the policy knows nothing": (
         "tight-trait",
-        f"The hub's configuration would change a limit: mem_limit is 67108864, the policy says 268435456. {MINE}",
+        f"The hub's configuration would change a limit: mem_limit is 64 MiB, the policy says 256 MiB. {MINE}",
     ),
     "cpu_limit by group_overrides": (
         "loose-cores",
-        f"The hub's configuration would loosen a limit: cpu_limit is 2.0, the policy says 1.0. {MINE}",
+        f"The hub's configuration would loosen a limit: cpu_limit is 2.00 cores, the policy says 1.00 cores. {MINE}",
     ),
     "memory by extra_host_config": (
         "loose-host",
-        "extra_host_config would loosen or change a limit: Memory is 8589934592, the policy says 268435456. " + MINE,
+        "extra_host_config would loosen or change a limit: Memory is 8.00 GiB, the policy says 256 MiB. " + MINE,
     ),
     "swap by extra_host_config": (
         "loose-swap",
-        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 268435456. " + MINE,
+        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 256 MiB. " + MINE,
     ),
     "NanoCpus by extra_host_config": (
         "loose-nano",

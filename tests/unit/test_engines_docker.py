@@ -157,9 +157,10 @@ def test_the_table_names_each_field_and_option_once():
 
 DISAGREEMENTS = {
     "the same": ({}, ()),
-    "more memory": ({"Memory": 2 * GIB}, ("Memory is 2147483648, the policy says 1073741824",)),
+    "more memory": ({"Memory": 2 * GIB}, ("Memory is 2.00 GiB, the policy says 1.00 GiB",)),
+    "a byte more": ({"Memory": GIB + 1}, ("Memory is 1073741825, the policy says 1073741824",)),
     "a quota taken away": ({"CpuQuota": 0}, ("CpuQuota is 0, the policy says 75000",)),
-    "left out": ({"PidsLimit": None}, ("PidsLimit is None, the policy says 256",)),
+    "left out": ({"PidsLimit": None}, ("PidsLimit is not set, the policy says 256",)),
     "NanoCpus beside the quota": (
         {"NanoCpus": 4_000_000_000},
         ("NanoCpus is 4000000000, but the policy limits it by quota and period",),
