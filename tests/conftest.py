@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from docker.utils import kwargs_from_env
 
 import docker
 from spawner_limits.engines import labels
@@ -22,7 +23,7 @@ COMMAND = Path(sys.executable).with_name("spawner-limits")
 def client():
     """A client of the engine. Without one nothing here means anything, so the whole run fails."""
     try:
-        engine = docker.APIClient(version="auto", timeout=60)
+        engine = docker.APIClient(**kwargs_from_env(), version="auto", timeout=60)
         engine.ping()
     except docker.errors.DockerException as error:
         pytest.exit(f"no Docker engine answers, so nothing can be tested ({error}); run docker/engine.sh", returncode=4)

@@ -96,7 +96,7 @@ def test_there_is_an_example():
 
 
 def test_the_policy_that_comes_with_the_project():
-    """limits.yaml is valid, and gives the demo's users what the README says."""
+    """limits.yaml is valid, and gives the demo's users what they are shown with."""
     policy = load(ROOT / "limits.yaml")
     users = {name: {field: one.value for field, one in rule.values.items()} for name, rule in policy.users.items()}
     assert users["alice"] == {"mem_limit": 1 << 30, "cpu_limit": 0.5}
