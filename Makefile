@@ -15,6 +15,7 @@ install = { echo "$@: installing $(1)" >&2; log=$$(mktemp); export DEBIAN_FRONTE
 demo: engine image proxy $(VENV)/hub  ## prove three users' limits on a real hub
 	@$(BIN)/python -m demo
 
+hub: export PORT ?= 8000
 hub: engine image proxy $(VENV)/hub  ## the same hub, left running to log in to
 	@$(BIN)/python -m demo --keep
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from demo.hub import USERS, DemoHub
-from spawner_limits.errors import LimitsError
+from spawner_limits.errors import LimitsError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
 
 REPORTS = Path("reports")
-PORT = 8000
+DEFAULT_PORT = 8000
 JUDGED = (0, 1, 3)
 """exit codes of a `verify` that came to a verdict"""
 
@@ -51,13 +52,23 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
 
 def keep() -> int:
     """Start the hub and leave it running until Ctrl-C, to be logged in to by browser."""
-    with DemoHub(port=PORT) as hub:
+    port = int(os.environ.get("PORT", DEFAULT_PORT))
+    _refuse_taken(port)
+    with DemoHub(port=port) as hub:
         print(f"\nThe hub: {hub.url}  (this machine only; Ctrl-C ends it and removes its servers)\n")  # noqa: T201
         for user, password in hub.passwords.items():
             print(f"  {user:8} {password}")  # noqa: T201
         sys.stdout.flush()
         while True:
             time.sleep(3600)
+
+
+def _refuse_taken(port: int) -> None:
+    """The proxy would wait for ever, and say nothing."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise UsageError(f"port {port} can't be had ({error.strerror}); name another: make hub PORT=8001") from error
 
 
 def main() -> NoReturn:
