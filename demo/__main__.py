@@ -68,7 +68,7 @@ def _refuse_taken(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise UsageError(f"port {port} can't be had ({error.strerror}); name another: make hub PORT=8001") from error
+        raise UsageError(f"port {port} can't be had ({os.strerror(error.errno or 0)}); name another: make hub PORT=8001") from error
 
 
 def main() -> NoReturn:
