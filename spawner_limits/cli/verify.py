@@ -13,6 +13,7 @@ from rich.console import Console
 
 from spawner_limits.errors import UnreachableError, UsageError
 from spawner_limits.limits import FIELDS, Limits
+from spawner_limits.proof import interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +75,7 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
         raise UsageError("name the users whose limits are to be verified, or an --image")
     else:
         report = _verify_users(hub, subjects, control=control, seconds=timeout, yes=yes)
+    interrupt.check()
     _write(report, outputs)
     raise typer.Exit(report.exit_code)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from spawner_limits.kernel.reader import Reader
 from spawner_limits.proof import windows
 from spawner_limits.proof.burn import burner
 from spawner_limits.proof.evidence import Contest
+from spawner_limits.proof.interrupt import pause
 from spawner_limits.proof.judge import SATURATED
 from spawner_limits.units import MIB, cpus_in
 
@@ -60,7 +60,7 @@ def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
             load = burner(engine, one, _BURN_S)
             stack.callback(load.stop)
             _pin(load, cpu)
-        time.sleep(WARM_UP_S)
+        pause(WARM_UP_S)
         return _undisturbed(readers)
 
 
@@ -68,7 +68,7 @@ def _undisturbed(readers: list[Reader]) -> Contest:
     """The first window that was theirs alone, or else the last one."""
     for _ in range(TRIES):
         first = [reader.read_limits() for reader in readers]
-        time.sleep(WINDOW_S)
+        pause(WINDOW_S)
         last = [reader.read_limits() for reader in readers]
         measured = [windows.between(*pair) for pair in zip(first, last, strict=True)]
         if sum(window.cores for window in measured if window is not None) >= SATURATED:
@@ -91,7 +91,7 @@ def _started(load: Command) -> int:
     for _ in range(100):
         if (pid := load.pid) or not load.running:
             return pid
-        time.sleep(0.02)
+        pause(0.02)
     return 0
 
 
@@ -105,7 +105,7 @@ def _idlest(subject: Snapshot) -> int:
     allowed = subject.limits.get("cpuset.cpus.effective") or subject.limits.get("cpuset.cpus")
     cpus = cpus_in(allowed) if allowed else frozenset(os.sched_getaffinity(0))
     before = _idle()
-    time.sleep(0.3)
+    pause(0.3)
     after = _idle()
     return max(sorted(cpus), key=lambda cpu: after.get(cpu, 0) - before.get(cpu, 0))
 

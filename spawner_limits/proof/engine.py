@@ -24,7 +24,7 @@ from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.kernel.where import Cgroup, CgroupError, find
 from spawner_limits.proof.evidence import Host
-from spawner_limits.proof.interrupt import uninterrupted
+from spawner_limits.proof.interrupt import check, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -131,6 +131,7 @@ class Engine:
             container = self._start(name, image)
             with suppress(CgroupError):  # then there is nothing but the engine to end it by
                 cgroup = self.cgroup(container)
+            check()
             yield container
         finally:
             with uninterrupted():

@@ -22,6 +22,7 @@ from spawner_limits.errors import UsageError
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import FIELDS, Limits, tell
 from spawner_limits.policy.entitlement import Entitlement
+from spawner_limits.proof import interrupt
 from spawner_limits.proof.burn import burner
 from spawner_limits.proof.contest import contest
 from spawner_limits.proof.engine import Command
@@ -188,7 +189,7 @@ class Prover:
                 running.stop()
             if _called(command) == EXECUTED and running.exit_code == 0:
                 self._press_cpu_again(container, subject, reader, snapshots)
-            time.sleep(INTERVAL_S)
+            interrupt.pause(INTERVAL_S)
             snapshots.append(reader.read_limits())
         load = self._load(container, command, running)
         contest = None if load.problem == ENDED else self._contest(container, subject)
@@ -198,6 +199,7 @@ class Prover:
         """Take a snapshot ten times a second until the load ends, or its time."""
         tick = started = time.monotonic()
         while not running.wait(max(0.0, tick - time.monotonic())):
+            interrupt.check()
             tick += INTERVAL_S
             snapshots.append(reader.read())
             self.watch.sample(subject.name, subject.limits, snapshots)
