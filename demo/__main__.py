@@ -68,7 +68,8 @@ def _refuse_taken(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise UsageError(f"port {port} can't be had ({os.strerror(error.errno or 0)}); name another: make hub PORT=8001") from error
+        why = os.strerror(error.errno or 0)
+        raise UsageError(f"port {port} can't be had ({why}); name another: make hub PORT=8001") from error
 
 
 def main() -> NoReturn:
