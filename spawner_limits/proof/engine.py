@@ -124,13 +124,12 @@ class Engine:
         Errors: UsageError for an image that is missing or a host config that the engine refuses.
         """
         name = f"spawner-limits-trial-{uuid.uuid4().hex[:12]}"
-        cgroup = None
+        cgroup: Cgroup | None = None
         try:
             with uninterrupted():
                 self._create(name, image, host_config, environment, seconds)
-            container = self._start(name, image)
-            with suppress(CgroupError):  # then there is nothing but the engine to end it by
-                cgroup = self.cgroup(container)
+            self._start(name, image)
+            container, cgroup = self._started(name, image)
             check()
             yield container
         finally:
@@ -157,12 +156,25 @@ class Engine:
         except docker.errors.APIError as error:
             raise UsageError(f"Docker refuses a container with these limits: {_plain(error)}") from error
 
-    def _start(self, name: str, image: str) -> Container:
+    def _start(self, name: str, image: str) -> None:
         try:
             self.client.start(name)
         except docker.errors.APIError as error:
             raise UsageError(f"Docker can't start a container of {image}: {_plain(error)}") from error
-        return self.inspect(name)
+
+    def _started(self, name: str, image: str) -> tuple[Container, Cgroup]:
+        container = self._alive(name, image)
+        try:
+            return container, self.cgroup(container)
+        except CgroupError:
+            self._alive(name, image)
+            raise
+
+    def _alive(self, name: str, image: str) -> Container:
+        try:
+            return self.inspect(name)
+        except UsageError as error:
+            raise UsageError(f"a container of {image} ended at once; the image needs a sleep that waits") from error
 
     def _end(self, name: str, cgroup: Cgroup | None) -> None:
         """Remove a container; should the engine be gone, end its processes without it."""

@@ -66,6 +66,7 @@ def python(script, *arguments):
 PEAK = r"peak 64 MiB"
 NO_SWAP = r"not pressed: peak \d+ MiB; this host has no swap to press with"
 EXACT = {
+    # options, load, exit code, the load's own exit code, verdicts
     "memory: a hog is killed by the OOM killer": (
         {"mem-limit": "64M"},
         python(HOG, 256),
@@ -191,9 +192,10 @@ def options(given):
     return [f"--{name}={value}" for name, value in given.items()]
 
 
-@pytest.mark.parametrize(("given", "load", "code", "load_code", "wanted"), EXACT.values(), ids=EXACT)
-def test_a_load_decides_what_is_known(verify, given, load, code, load_code, wanted):
+@pytest.mark.parametrize("case", EXACT.values(), ids=EXACT)
+def test_a_load_decides_what_is_known(verify, case):
     """Verdicts, exit code and the load's own exit code; memory and processes are exact, whoever else is busy."""
+    given, load, code, load_code, wanted = case
     found = verify("--image", MINIMAL, *options(given), "--json", "-", "--", *load)
     verdicts = found.verdicts()
     assert {field: outcome for field, (outcome, _) in verdicts.items()} == {
@@ -315,7 +317,7 @@ def lift_cpu(cgroup):
     (cgroup.directories["cpu"] / name).write_text(text)
 
 
-LATE_HOG = "sleep 3; python3 -c 'x = bytearray(b\"x\") * (128 << 20)'; sleep 2"
+LATE_HOG = "sleep 3; python3 -c 'import time; x = bytearray(b\"x\") * (128 << 20); time.sleep(1)'; sleep 2"
 LIFTED = {
     "the memory limit": (
         {"mem-limit": "64M"}, ("sh", "-c", LATE_HOG), lift_memory, "mem_limit",
@@ -328,9 +330,10 @@ LIFTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "load", "lift", "field", "reason"), LIFTED.values(), ids=LIFTED)
-def test_a_limit_that_is_lifted_behind_the_engines_back_is_broken(verify, given, load, lift, field, reason):
+@pytest.mark.parametrize("case", LIFTED.values(), ids=LIFTED)
+def test_a_limit_that_is_lifted_behind_the_engines_back_is_broken(verify, case):
     """Docker still says that the limit is there; the kernel's counters and files say otherwise."""
+    given, load, lift, field, reason = case
     process = verify.start("--image", MINIMAL, *options(given), "--json", "-", "--", *load)
     lift(verify.pressed(process))
     found = verify.end(process)
@@ -348,7 +351,7 @@ def test_a_limit_that_was_put_back_in_time_is_broken_all_the_same(verify):
     used = cgroup.directories["memory"] / (
         "memory.usage_in_bytes" if cgroup.versions["memory"] == 1 else "memory.current"
     )
-    eventually(lambda: int(used.read_text()) > 2 * LIMIT)
+    eventually(lambda: int(used.read_text()) > 1.5 * LIMIT)
     eventually(lambda: int(used.read_text()) < LIMIT // 2)
     restore_memory(cgroup)
     found = verify.end(process)
@@ -432,7 +435,7 @@ def test_without_a_terminal_nothing_is_coloured(verify):
     assert "\x1b" not in found.stdout + found.stderr
 
 
-COLOUR = re.compile(r"\x1b\[[0-9;]*\b3[0-7]\b[0-9;]*m")
+COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*3[0-7](?:;[0-9]+)*m")
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)], ids=["colours", "NO_COLOR"])

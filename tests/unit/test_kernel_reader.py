@@ -193,7 +193,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize(("host", "controller", "files", "unread", "why"), MISSING.values(), ids=MISSING)
-def test_file_not_there(  # noqa: PLR0913, PLR0917 -- a table's columns
+def test_file_not_there(
     tmp_path: Path,
     host: str,
     controller: str,

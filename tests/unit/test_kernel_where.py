@@ -184,7 +184,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("mountinfo", "memberships", "procs", "asked", "message"), BAD.values(), ids=BAD)
-def test_refused(  # noqa: PLR0913, PLR0917 -- a table's columns
+def test_refused(
     tmp_path: Path,
     mountinfo: str,
     memberships: str,
