@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,11 @@ ROOT = Path(__file__).parents[1]
 MINIMAL = "spawner-limits/singleuser:minimal"
 TENSORFLOW = "spawner-limits/singleuser:tensorflow"
 COMMAND = Path(sys.executable).with_name("spawner-limits")
+
+
+def pytest_configure():
+    """Started in the background, as by some CI, Ctrl-C would be ignored here, and by all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

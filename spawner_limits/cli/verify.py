@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from spawner_limits.errors import UnreachableError, UsageError
+from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.proof import interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from spawner_limits.proof.evidence import Report
     from spawner_limits.proof.hub import Hub
@@ -136,22 +135,10 @@ def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int
     engine, hub = Engine(), Hub(url, token)
     with reachable():
         engine.sweep()
-    with _hub_answers(url):
-        _ask(hub, users, yes=yes)
-    with reachable(), _hub_answers(url), live() as watch:
+    _ask(hub, users, yes=yes)
+    with reachable(), live() as watch:
         prover = Prover(engine=engine, seconds=seconds, watch=watch)
         return prover.verify_users(hub, users, control=control)
-
-
-@contextmanager
-def _hub_answers(url: str) -> Iterator[None]:
-    """UnreachableError where what answers in the block is no hub's API."""
-    from requests import JSONDecodeError  # noqa: PLC0415
-
-    try:
-        yield
-    except JSONDecodeError as error:
-        raise UnreachableError(f"what answers at {url} is no hub's API; --hub ends in /hub/api") from error
 
 
 def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:

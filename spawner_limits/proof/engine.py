@@ -24,7 +24,7 @@ from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.kernel.where import Cgroup, CgroupError, find
 from spawner_limits.proof.evidence import Host
-from spawner_limits.proof.interrupt import check, uninterrupted
+from spawner_limits.proof.interrupt import check, pause, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +40,7 @@ _GRACE_S = 10
 _KEPT_BYTES = 1 << 18
 """of each stream of a load, the end; a load may print without end"""
 _PASSES = 50
+_NOTICE_S = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +168,8 @@ class Engine:
         try:
             return container, self.cgroup(container)
         except CgroupError:
+            # ended, or out of our sight? the engine hears of an end later than the Linux kernel
+            pause(_NOTICE_S)
             self._alive(name, image)
             raise
 
@@ -207,11 +210,12 @@ class Engine:
 
     def _await_removal(self, name: str) -> None:
         """Somebody else is removing it: the engine itself after its end, or the next `verify`."""
-        with suppress(docker.errors.NotFound):
-            try:
-                self.client.wait(name, timeout=_GRACE_S, condition="removed")
-            except requests.RequestException as error:
-                raise LimitsError(f"Docker does not get the container {name} removed; look at docker ps -a") from error
+        try:
+            self.client.wait(name, timeout=_GRACE_S, condition="removed")
+        except docker.errors.NotFound:
+            return
+        except requests.RequestException as error:
+            raise LimitsError(f"Docker does not get the container {name} removed; look at docker ps -a") from error
 
     def sweep(self) -> None:
         """Remove what an earlier run left that was ended without a chance to clean up."""

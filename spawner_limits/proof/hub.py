@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _STOP_S = 60
+_FIRST_ANSWER_S = 10
 
 
 class Hub:
@@ -28,16 +29,25 @@ class Hub:
         self._session.headers["Authorization"] = f"token {token}"
         # a proxy of the environment would take the token along
         self._session.trust_env = False
-        self._call("GET", "/user")
+        self._refuse_strangers(self._call("GET", "/user", timeout_s=_FIRST_ANSWER_S))
+
+    def _refuse_strangers(self, answer: requests.Response) -> None:
+        """What answers must be a hub's API, and it must know the token's owner."""
+        if answer.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
+            raise UnreachableError(f"the hub at {self._url} does not accept the token; see JUPYTERHUB_API_TOKEN")
+        try:
+            owner = answer.json() if answer.ok else None
+        except ValueError:
+            owner = None
+        if not isinstance(owner, dict):
+            seen = f"HTTP {answer.status_code}"
+            raise UnreachableError(f"what answers at {self._url} is no hub's API ({seen}); --hub ends in /hub/api")
 
     def _call(self, method: str, path: str, *, stream: bool = False, timeout_s: float = 60) -> requests.Response:
         try:
-            response = self._session.request(method, self._url + path, stream=stream, timeout=timeout_s)
+            return self._session.request(method, self._url + path, stream=stream, timeout=timeout_s)
         except requests.RequestException as error:
             raise UnreachableError(f"no hub answers at {self._url}; is it started, and is --hub right?") from error
-        if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden) and path == "/user":
-            raise UnreachableError(f"the hub at {self._url} does not accept the token; see JUPYTERHUB_API_TOKEN")
-        return response
 
     def model(self, user: str) -> dict[str, Any]:
         """What the hub knows of a user. UsageError when it knows none of that name."""
@@ -99,8 +109,8 @@ class Hub:
         if response.ok:
             return
         try:
-            why = response.json().get("message") or response.reason
-        except ValueError:
-            why = response.reason
-        kind = UnreachableError if response.status_code in (401, 403) and "scope" in str(why) else LimitsError
-        raise kind(f"{what}: {why}")
+            why = response.json()["message"]
+        except (ValueError, KeyError) as error:  # not the hub's words: a proxy that finds none
+            raise UnreachableError(f"{what}: HTTP {response.status_code} {response.reason}") from error
+        missing_scope = response.status_code == requests.codes.forbidden and "scope" in str(why)
+        raise (UnreachableError if missing_scope else LimitsError)(f"{what}: {why}")

@@ -294,15 +294,13 @@ def test_no_engine(verify, host):
     ), found.stderr
 
 
+STRANGER = "what answers at {{url}} is no hub's API (HTTP {}); --hub ends in /hub/api"
 NOT_A_HUB = {
-    "HTML": (HTML, 4, "what answers at {url} is no hub's API; --hub ends in /hub/api"),
-    "nothing there": ((404, "text/plain", b"not found"), 2, "the hub knows no user 'alice'"),
-    "an error": (
-        (500, "text/plain", b"out of order"), 1, "the hub says nothing about 'alice': Internal Server Error",
-    ),
-    "a proxy without a hub": (
-        (503, "text/html", b"<html>"), 1, "the hub says nothing about 'alice': Service Unavailable",
-    ),
+    "HTML": (HTML, 4, STRANGER.format(200)),
+    "JSON, but no answer of a hub's": ((200, "application/json", b"[]"), 4, STRANGER.format(200)),
+    "nothing there": ((404, "text/plain", b"not found"), 4, STRANGER.format(404)),
+    "an error": ((500, "text/plain", b"out of order"), 4, STRANGER.format(500)),
+    "a proxy without a hub": ((503, "text/html", b"<html>"), 4, STRANGER.format(503)),
     "a wrong token": (
         (403, "application/json", b'{"status": 403, "message": "Missing or invalid credentials."}'), 4,
         "the hub at {url} does not accept the token; see JUPYTERHUB_API_TOKEN",
