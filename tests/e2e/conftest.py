@@ -38,7 +38,7 @@ users:
 # one user for each group of jupyterhub_config.py, named after it
 OVERRIDDEN = (
     "loose-trait", "loose-answer", "tight-trait", "loose-cores", "loose-host", "loose-swap", "loose-nano",
-    "loose-callable", "loose-create", "same", "harmless", "tmpfs", "no-image", "no-notebook", "broken-notebook",
+    "loose-callable", "loose-create", "same", "harmless", "tmpfs", "kept", "no-image", "no-notebook", "broken-notebook",
 )  # fmt: skip
 USERS = ("dan", "sue", "eve", "gus", "pat", *OVERRIDDEN)
 GROUPS = {"students": ["sue", "eve"]} | {name: [name] for name in OVERRIDDEN}
@@ -81,7 +81,7 @@ class TestHub(DemoHub):
             assert time.monotonic() < end, "the server does not stop"
             time.sleep(0.2)
         # the engine removes it by itself, some moments after the hub has forgotten it
-        while self.container(user, server) is not None:
+        while (left := self.container(user, server)) is not None and left["HostConfig"]["AutoRemove"]:
             assert time.monotonic() < end, "the container is not removed"
             time.sleep(0.1)
 

@@ -30,6 +30,7 @@ c.Spawner.group_overrides = {
         "same": {"extra_host_config": {"mem_limit": "256m"}, "cpu_limit": 1.0},
         "harmless": {"extra_host_config": {"shm_size": "128m"}, "extra_create_kwargs": {"labels": {"site": "here"}}},
         "tmpfs": {"extra_host_config": {"tmpfs": {"/home/jovyan/work": "uid=1000,gid=100"}}},
+        "kept": {"remove": False},
         "no-image": {"image": "spawner-limits/no-such-image:1"},
         "no-notebook": {"copy_notebook": False},
         "broken-notebook": {"volumes": {os.environ["SPAWNER_LIMITS_TEST_VOLUME"]: "/home/jovyan/work"}},

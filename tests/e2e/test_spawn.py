@@ -176,6 +176,23 @@ def test_a_changed_policy_counts_from_the_next_spawn_on(hub, policy):
     hub.stop("dan")
 
 
+def test_a_kept_container_with_other_limits_is_not_started_again(hub, policy):
+    """With `remove = False` Docker would start it with its old limits: it is refused, until the policy fits again."""
+    started(hub, "kept")
+    hub.stop("kept")
+    good = policy.read_text()
+    policy.write_text(good.replace("mem_limit: 256M", "mem_limit: 224M"))
+    refusal = hub.refused("kept")
+    assert (
+        "The server's container has other limits: Memory is 256 MiB, the policy says 224 MiB; "
+        "MemorySwap is 256 MiB, the policy says 224 MiB. Remove the container "
+    ) in refusal
+    assert hub.container("kept")["State"]["Running"] is False
+    policy.write_text(good)
+    assert started(hub, "kept")["State"]["Running"] is True
+    hub.stop("kept")
+
+
 BAD_POLICIES = {
     "a misspelt key": "version: 1\ndefaults:\n  mem_limt: 1G\n",
     "not YAML": "version: [",
