@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits.limits import FIELDS, Limits
@@ -34,6 +35,13 @@ class Grant:
     """what the rule asked for, where `clamped_by` is set; `None` is then unlimited"""
     clamped_by: str | None = None
     """what it had to fit: "memswap_limit of group students"; `None`: the rule has its way"""
+
+    @property
+    def origin(self) -> str:
+        """Where it came from: `user alice (limits.yaml:19)`; the directory is the administrator's business."""
+        name = PurePath(self.file).name
+        where = name if self.line is None else f"{name}:{self.line}"
+        return f"{self.rule} ({where})" + (f", lowered by {self.clamped_by}" if self.clamped_by else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,6 @@ import shlex
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     from spawner_limits.engines.base import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.policy.entitlement import Grant
     from spawner_limits.proof.engine import Container, Engine
     from spawner_limits.proof.evidence import Contest
     from spawner_limits.proof.hub import Hub
@@ -315,15 +313,9 @@ def _promises(limits: Limits) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def _rule(grant: Grant) -> str:
-    """Such as user alice (limits.yaml:19): the directory is the administrator's business."""
-    clamped = f", lowered by {grant.clamped_by}" if grant.clamped_by else ""
-    return f"{grant.rule} ({PurePath(grant.file).name}:{grant.line}){clamped}"
-
-
 def _origins(entitlement: Entitlement) -> tuple[Origin, ...]:
     return tuple(
-        Origin(field=name, value=tell(name, grant.value), rule=_rule(grant))
+        Origin(field=name, value=tell(name, grant.value), rule=grant.origin)
         for name, grant in entitlement.grants.items()
         if name in FIELDS
     )

@@ -130,10 +130,8 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
 
     def _refuse_rival_host_config(self, theirs: dict[str, Any]) -> None:
         ask = self._enforced().ask
-        rivals = {"nano_cpus": "cpu_quota"}
-        given = {key: value for key, value in theirs.items() if key in ask or rivals.get(key) in ask}
         # the SDK reads "8g" and the like
-        said = self.client.create_host_config(**given)
+        said = self.client.create_host_config(**theirs)
         wanted = host_config({key: value for key, value in ask.items() if INSPECT[key] in said})
         wrong = [disagreement(key, said[key], ours) for key, ours in wanted.items() if said[key] != ours]
         wrong += [f"{key} is {said[key]!r}" for option, key in RIVALS.items() if option in ask and said.get(key)]

@@ -72,9 +72,7 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         groups = [group.name for group in self.user.groups]
         self._told, self.entitlement = (), resolve(self.policy(), self.user.name, groups, self.name)
         for place, (name, grant) in enumerate(self.entitlement.grants.items()):
-            clamped = f", lowered by {grant.clamped_by}" if grant.clamped_by else ""
-            where = f"{Path(grant.file).name}:{grant.line}" if grant.line is not None else Path(grant.file).name
-            self.tell(f"{name} {tell(name, grant.value)}, from {grant.rule} ({where}){clamped}", progress=10 + place)
+            self.tell(f"{name} {tell(name, grant.value)}, from {grant.origin}", progress=10 + place)
         return self.entitlement
 
     def summary(self) -> str:
