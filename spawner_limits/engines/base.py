@@ -1,10 +1,12 @@
 """`Enforcement`: what an engine is told, what the Linux kernel must then show, and what this engine can't hold.
 
 Every field of the limits is in `ask` and `expect`, or in `cannot`: none is dropped in silence.
+Here is also what the engines share: a row of their tables, and how the Linux kernel writes what they set.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from spawner_limits.limits import Value
 
 CgroupVersion = Literal[1, 2]
+Texts = tuple[tuple[str, ...], ...]
+"""for each file, the texts that are right in it"""
+
+DEFAULT_PERIOD_US = 100_000
+"""the Linux kernel's own `cpu.cfs_period_us`"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,3 +56,84 @@ class Enforcement:
     expect: tuple[Expectation, ...]
     cannot: Mapping[str, str]
     """field → why this engine can't hold it"""
+
+
+# -- what the engines share --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """How one field reaches the Linux kernel through an engine."""
+
+    field: str
+    option: str | None
+    """what the engine is told it by, in its own words"""
+    v1: tuple[str, ...] = ()
+    v2: tuple[str, ...] = ()
+    note: str = ""
+
+
+def nested(told: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"Limits.Pids": 5}` as the engine takes it: `{"Limits": {"Pids": 5}}`."""
+    whole: dict[str, Any] = {}
+    for option, value in told.items():
+        *rooms, key = option.split(".")
+        inner = whole
+        for room in rooms:
+            inner = inner.setdefault(room, {})
+        inner[key] = value
+    return whole
+
+
+def expectation(row: Row, value: Value | None, texts: tuple[Texts, Texts]) -> Expectation:
+    """What the row's files must say. `texts`: for its v1 files and its v2 files."""
+    v1, v2 = (tuple(map(_file, names, wanted)) for names, wanted in zip((row.v1, row.v2), texts, strict=True))
+    return Expectation(field=row.field, value=value, v1=v1, v2=v2)
+
+
+def _file(name: str, accept: tuple[str, ...]) -> KernelFile:
+    return KernelFile(controller=name.partition(".")[0], name=name, accept=accept)
+
+
+def pages(size_bytes: int, page_size_bytes: int) -> tuple[str, ...]:
+    """A size in the Linux kernel's files, which counts whole pages: `page_counter_memparse()`."""
+    return (str(size_bytes // page_size_bytes * page_size_bytes),)
+
+
+def swap_texts(memswap_bytes: int | None, mem_bytes: int, page_size_bytes: int) -> tuple[Texts, Texts]:
+    """Memory and swap together, as v1 shows it, and swap alone, as v2 does; `None` is unlimited."""
+    if memswap_bytes is None:
+        return (pages((1 << 63) - 1, page_size_bytes),), (("max",),)
+    return (pages(memswap_bytes, page_size_bytes),), (pages(memswap_bytes - mem_bytes, page_size_bytes),)
+
+
+def quota_texts(quota_us: int, period_us: int) -> tuple[Texts, Texts]:
+    """v1's quota and period, and v2's `cpu.max`."""
+    return (quotas(quota_us, period_us), (str(period_us),)), period_texts(quota_us, period_us)[1]
+
+
+def period_texts(quota_us: int | None, period_us: int) -> tuple[Texts, Texts]:
+    """v1's period, and v2's `cpu.max`; a quota of `None` is no limit."""
+    v2 = ("max",) if quota_us is None else quotas(quota_us, period_us)
+    return ((str(period_us),),), (tuple(f"{quota} {period_us}" for quota in v2),)
+
+
+def quotas(quota_us: int, period_us: int) -> tuple[str, ...]:
+    """`cpu.cfs_quota_us` for a quota: with the systemd driver it is a whole percent of a core, rounded up.
+
+    Source: runc cgroups/systemd/common.go.
+    """
+    step = period_us // 100
+    rounded = math.ceil(quota_us / step) * step
+    return (str(quota_us),) if rounded == quota_us else (str(quota_us), str(rounded))
+
+
+def weights(shares: int) -> tuple[str, ...]:
+    """`cpu.weight` for `cpu_shares`: by the formula before runc 1.3.2 and crun 1.23, and by theirs.
+
+    Source: opencontainers/cgroups `utils.go` ConvertCPUSharesToCgroupV2Value.
+    """
+    old = 1 + (shares - 2) * 9999 // 262142
+    exponent = math.log2(shares)
+    new = 10_000 if shares >= 262_144 else math.ceil(10 ** ((exponent**2 + 125 * exponent) / 612 - 7 / 34))  # noqa: PLR2004
+    return (str(old), str(new))

@@ -5,37 +5,40 @@ Sources: moby `daemon/daemon_unix.go` (what becomes of a host config), openconta
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits import units
-from spawner_limits.engines.base import CgroupVersion, Enforcement, Expectation, KernelFile
+from spawner_limits.engines import base
+from spawner_limits.engines.base import (
+    DEFAULT_PERIOD_US,
+    Enforcement,
+    expectation,
+    pages,
+    period_texts,
+    quota_texts,
+    swap_texts,
+    weights,
+)
 from spawner_limits.limits import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spawner_limits.limits import Limits, Value
+    from spawner_limits.engines.base import CgroupVersion, Expectation, Texts
+    from spawner_limits.limits import Limits
 
-DEFAULT_PERIOD_US = 100_000
-"""the Linux kernel's own `cpu.cfs_period_us`"""
 UNLIMITED = -1
 """Docker's word for no limit in `memswap_limit`"""
+NO_SWAPPINESS = "cgroup v2 has no swappiness for a container, and Docker would discard it; take it out of the policy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """How one field reaches the Linux kernel through Docker."""
+class Row(base.Row):
+    """How one field reaches the Linux kernel through Docker; `option` is a key of `extra_host_config`."""
 
-    field: str
-    option: str | None
-    """key of `extra_host_config`, as the docker SDK spells it"""
     inspect: str | None
     """key of `HostConfig` in `docker inspect`"""
-    v1: tuple[str, ...] = ()
-    v2: tuple[str, ...] = ()
-    note: str = ""
 
 
 TABLE: tuple[Row, ...] = (
@@ -94,8 +97,10 @@ RIVALS = {"cpu_quota": "NanoCpus"}
 
 def translate(limits: Limits, *, version: CgroupVersion | None = None, page_size_bytes: int = 4096) -> Enforcement:
     """`limits` in Docker's words. `version`: the host's version of cgroups, where it is known."""
-    ask = _ask(limits)
-    return Enforcement(ask=ask, expect=_expect(limits, ask, page_size_bytes), cannot=_cannot(limits, version))
+    cannot = _cannot(limits, version)
+    held = replace(limits, **dict.fromkeys(cannot))
+    ask = _ask(held)
+    return Enforcement(ask=ask, expect=_expect(held, ask, page_size_bytes), cannot=cannot)
 
 
 def host_config(ask: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,9 +156,7 @@ def _cannot(limits: Limits, version: CgroupVersion | None) -> dict[str, str]:
     if limits.cpu_guarantee is not None:
         cannot["cpu_guarantee"] = "Docker can't keep cores free for a container; give it cpu_shares instead"
     if limits.mem_swappiness is not None and version == 2:  # noqa: PLR2004
-        cannot["mem_swappiness"] = (
-            "cgroup v2 has no swappiness for a container, and Docker would discard it; take it out of the policy"
-        )
+        cannot["mem_swappiness"] = NO_SWAPPINESS
     return cannot
 
 
@@ -161,20 +164,7 @@ def _expect(limits: Limits, ask: Mapping[str, Any], page: int) -> tuple[Expectat
     """In the table's order: what each asked field must look like in the Linux kernel's files."""
     # a period that the policy does not name is only half of cpu_limit
     rows = (row for row in TABLE if row.option in ask and (row.field != "cpu_period" or limits.cpu_period is not None))
-    return tuple(_expectation(row, getattr(limits, row.field), _texts(str(row.option), ask, page)) for row in rows)
-
-
-def _expectation(row: Row, value: Value | None, texts: tuple[Texts, Texts]) -> Expectation:
-    v1, v2 = (tuple(map(_file, names, wanted)) for names, wanted in zip((row.v1, row.v2), texts, strict=True))
-    return Expectation(field=row.field, value=value, v1=v1, v2=v2)
-
-
-def _file(name: str, accept: tuple[str, ...]) -> KernelFile:
-    return KernelFile(controller=name.partition(".")[0], name=name, accept=accept)
-
-
-Texts = tuple[tuple[str, ...], ...]
-"""for each file, the texts that are right in it"""
+    return tuple(expectation(row, getattr(limits, row.field), _texts(str(row.option), ask, page)) for row in rows)
 
 
 def _texts(option: str, ask: Mapping[str, Any], page: int) -> tuple[Texts, Texts]:
@@ -184,39 +174,13 @@ def _texts(option: str, ask: Mapping[str, Any], page: int) -> tuple[Texts, Texts
     v2: Texts = v1
     match option:
         case "mem_limit" | "mem_reservation":
-            v1 = v2 = (_pages(value, page),)
-        case "memswap_limit" if value == UNLIMITED:
-            v1, v2 = (_pages((1 << 63) - 1, page),), (("max",),)
+            v1 = v2 = (pages(value, page),)
         case "memswap_limit":
-            v1, v2 = (_pages(value, page),), (_pages(value - ask["mem_limit"], page),)
+            v1, v2 = swap_texts(None if value == UNLIMITED else value, ask["mem_limit"], page)
         case "cpu_quota":
-            quotas, period = _quotas(value, ask["cpu_period"]), ask["cpu_period"]
-            v1, v2 = (quotas, (str(period),)), (tuple(f"{quota} {period}" for quota in quotas),)
+            v1, v2 = quota_texts(value, ask["cpu_period"])
         case "cpu_period":
-            v2 = (tuple(f"{quota} {value}" for quota in _quotas(ask["cpu_quota"], value)),)
+            v1, v2 = period_texts(ask["cpu_quota"], value)
         case "cpu_shares":
             v2 = (weights(value),)
     return v1, v2
-
-
-def _pages(size: int, page: int) -> tuple[str, ...]:
-    # page_counter_memparse(): the Linux kernel counts whole pages
-    return (str(size // page * page),)
-
-
-def _quotas(quota: int, period: int) -> tuple[str, ...]:
-    # with the systemd driver the quota is a whole percent of a core, rounded up (runc cgroups/systemd/common.go)
-    step = period // 100
-    rounded = math.ceil(quota / step) * step
-    return (str(quota),) if rounded == quota else (str(quota), str(rounded))
-
-
-def weights(shares: int) -> tuple[str, ...]:
-    """`cpu.weight` for `cpu_shares`: by the formula before runc 1.3.2 and crun 1.23, and by theirs.
-
-    Source: opencontainers/cgroups `utils.go` ConvertCPUSharesToCgroupV2Value.
-    """
-    old = 1 + (shares - 2) * 9999 // 262142
-    exponent = math.log2(shares)
-    new = 10_000 if shares >= 262_144 else math.ceil(10 ** ((exponent**2 + 125 * exponent) / 612 - 7 / 34))  # noqa: PLR2004
-    return (str(old), str(new))

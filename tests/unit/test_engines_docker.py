@@ -145,8 +145,10 @@ CANNOT = {
 
 @pytest.mark.parametrize(("limits", "version", "cannot"), CANNOT.values(), ids=CANNOT)
 def test_what_docker_cannot_hold(limits, version, cannot):
-    """What the engine would drop in silence is said."""
-    assert translate(limits, version=version).cannot == cannot
+    """What the engine would drop in silence is said, and neither asked for nor expected."""
+    found = translate(limits, version=version)
+    assert found.cannot == cannot
+    assert not {*cannot} & {*found.ask, *(one.field for one in found.expect)}
 
 
 def test_the_table_names_each_field_and_option_once():
