@@ -47,6 +47,8 @@ class Field:
     """How one field is written, checked and told."""
 
     name: str
+    words: str
+    """what a person calls it: "memory", "CPU", "processes" """
     unit: str
     """for documentation: what the number counts"""
     parse: Callable[[str], Value]
@@ -99,11 +101,12 @@ _SHARES = " (the Linux kernel's cpu.shares)"
 _PIDS = " (the Linux kernel's pids.max)"
 
 
-def _memory(name: str, *, unlimited: bool = True) -> Field:
+def _memory(name: str, words: str, *, unlimited: bool = True) -> Field:
     # linuxMinMemory, moby daemon/daemon_unix.go: it holds for the limit and for the reservation
     bound = " (Docker starts no container with less)"
     return Field(
         name=name,
+        words=words,
         unit="bytes",
         parse=units.parse_size,
         minimum=6 * units.MIB,
@@ -113,11 +116,12 @@ def _memory(name: str, *, unlimited: bool = True) -> Field:
     )
 
 
-def _cpu(name: str, *, unlimited: bool = True) -> Field:
+def _cpu(name: str, words: str, *, unlimited: bool = True) -> Field:
     # below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
     bound = " (the Linux kernel counts no less)"
     return Field(
         name=name,
+        words=words,
         unit="cores",
         parse=units.parse_cores,
         minimum=0.01,
@@ -127,9 +131,12 @@ def _cpu(name: str, *, unlimited: bool = True) -> Field:
     )
 
 
-def _count(name: str, unit: str, minimum: int, maximum: int, bound: str = "") -> Field:
+def _count(  # noqa: PLR0913, PLR0917  the columns of a table
+    name: str, words: str, unit: str, minimum: int, maximum: int, bound: str = ""
+) -> Field:
     return Field(
         name=name,
+        words=words,
         unit=unit,
         parse=units.parse_count,
         minimum=minimum,
@@ -142,19 +149,19 @@ def _count(name: str, unit: str, minimum: int, maximum: int, bound: str = "") ->
 FIELDS: Mapping[str, Field] = {
     field.name: field
     for field in (
-        _memory("mem_limit"),
-        _memory("memswap_limit"),
-        _count("mem_swappiness", "0 to 100", 0, 100),
+        _memory("mem_limit", "memory"),
+        _memory("memswap_limit", "memory + swap"),
+        _count("mem_swappiness", "swappiness", "0 to 100", 0, 100),
         # nobody can be promised memory or cores without end
-        _memory("mem_guarantee", unlimited=False),
-        _cpu("cpu_limit"),
-        _cpu("cpu_guarantee", unlimited=False),
-        _count("cpu_period", "microseconds", 1_000, 1_000_000, _PERIOD),
+        _memory("mem_guarantee", "memory kept", unlimited=False),
+        _cpu("cpu_limit", "CPU"),
+        _cpu("cpu_guarantee", "CPU kept", unlimited=False),
+        _count("cpu_period", "CPU period", "microseconds", 1_000, 1_000_000, _PERIOD),
         # sched(7): MIN_SHARES and MAX_SHARES
-        _count("cpu_shares", "weight", 2, 262_144, _SHARES),
-        Field(name="cpuset_cpus", unit="CPU numbers", parse=units.parse_cpuset),
+        _count("cpu_shares", "CPU shares", "weight", 2, 262_144, _SHARES),
+        Field(name="cpuset_cpus", words="CPU set", unit="CPU numbers", parse=units.parse_cpuset),
         # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
-        replace(_count("pids_limit", "processes", 1, 4_194_304, _PIDS), unlimited=True),
+        replace(_count("pids_limit", "processes", "processes", 1, 4_194_304, _PIDS), unlimited=True),
     )
 }
 assert tuple(FIELDS) == tuple(field.name for field in fields(Limits))  # noqa: S101  one table, one type

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
+from spawner_limits.limits import FIELDS
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.proof.report import series
 
@@ -29,17 +30,20 @@ class Resource:
     """of its limit in JSON; carries the base unit"""
 
 
+_KEYS = {
+    "mem_limit": "limit_bytes",
+    "memswap_limit": "limit_bytes",
+    "mem_swappiness": "limit_percent",
+    "mem_guarantee": "limit_bytes",
+    "cpu_limit": "limit_cores",
+    "cpu_guarantee": "limit_cores",
+    "cpu_period": "limit_period_us",
+    "cpu_shares": "limit_weight",
+    "cpuset_cpus": "limit_cpus",
+    "pids_limit": "limit_processes",
+}
 RESOURCES: Mapping[str, Resource] = {
-    "mem_limit": Resource(words="memory", key="limit_bytes"),
-    "memswap_limit": Resource(words="memory + swap", key="limit_bytes"),
-    "mem_swappiness": Resource(words="swappiness", key="limit_percent"),
-    "mem_guarantee": Resource(words="memory kept", key="limit_bytes"),
-    "cpu_limit": Resource(words="CPU", key="limit_cores"),
-    "cpu_guarantee": Resource(words="CPU kept", key="limit_cores"),
-    "cpu_period": Resource(words="CPU period", key="limit_period_us"),
-    "cpu_shares": Resource(words="CPU shares", key="limit_weight"),
-    "cpuset_cpus": Resource(words="CPU set", key="limit_cpus"),
-    "pids_limit": Resource(words="processes", key="limit_processes"),
+    name: Resource(words=field.words, key=_KEYS[name]) for name, field in FIELDS.items()
 }
 """field → its name for people, and the key of its limit for programs"""
 
