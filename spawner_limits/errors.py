@@ -17,6 +17,14 @@ class UsageError(LimitsError):
     exit_code = 2
 
 
+class RequestError(UsageError):
+    """What a server asked for itself can't be read, or can't be picked."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {message}")
+
+
 class UnreachableError(LimitsError):
     """The engine or the hub does not answer, or does not let us in."""
 

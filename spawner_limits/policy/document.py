@@ -38,6 +38,7 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _STEPS = {MappingStartEvent: 1, SequenceStartEvent: 1, MappingEndEvent: -1, SequenceEndEvent: -1}
 _WRITE_OUT = "expected everything written out (users of a group share values)"
 _MAX_DEPTH = 20
+_STEP = 1 << 18
 _MAX_PROBLEMS = 1_000
 # all but c-printable, https://yaml.org/spec/1.1/#c-printable
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -51,7 +52,7 @@ class Document:
         self._file, self._text = file, text
         self._problems: list[Problem] = []
         self._depth = 0
-        if found := _UNPRINTABLE.search(text):
+        if found := _unprintable(text):
             before = text[: found.start()]
             line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
             self._give_up(line, column, f"{words.shown(found[0])}, a character that YAML does not allow")
@@ -66,12 +67,18 @@ class Document:
         return None if _is_null(node) else node
 
     def entries(
-        self, path: Path, *, known: Collection[str] | None = None, same: Callable[[str], str] = str
+        self,
+        path: Path,
+        *,
+        known: Collection[str] | None = None,
+        elsewhere: Collection[str] = (),
+        same: Callable[[str], str] = str,
     ) -> Iterator[tuple[str, NodeEvent]]:
         """Key and value of each sound entry of the mapping that was met last; each other entry is a problem.
 
-        `known`: the keys that there are; without it every printable name will do. Keys of which `same` makes one text
-        are duplicates. A value can be read only until the next entry is asked for.
+        `known`: the keys that there are; without it every printable name will do. `elsewhere`: those that other
+        mappings have. Keys of which `same` makes one text are duplicates. A value can be read only until the next
+        entry is asked for.
         """
         depth, lines = self._depth, dict[str, int]()
         while (key := self._next()) is not None and self._depth >= depth:
@@ -79,7 +86,7 @@ class Document:
                 self._skip_to(depth)
             value: NodeEvent = self._next()
             if not _is_key(key, known):
-                self.problem(key, *_wrong_key(key, path, known))
+                self.problem(key, *_wrong_key(key, path, known, elsewhere))
             elif (name := same(key.value)) in lines:
                 self.problem(key, (*path, key.value), _duplicate(key.value, name, lines[name]))
             else:
@@ -91,9 +98,27 @@ class Document:
             if self._depth > depth:
                 self._skip_to(depth)
 
+    def items(self, path: Path) -> Iterator[NodeEvent]:
+        """Each sound item of the list that was met last; each other item is a problem."""
+        depth = self._depth
+        while (item := self._next()) is not None and self._depth >= depth:
+            if _is_written_out(item):
+                yield item
+            else:
+                self.problem(item, path, _not_written_out(item))
+            if self._depth > depth:
+                self._skip_to(depth)
+
     def is_mapping(self, node: NodeEvent, path: Path, expected: str) -> bool:
         """Whether `entries` can be asked for; if not, that is a problem."""
-        if isinstance(node, MappingStartEvent):
+        return self._is(MappingStartEvent, node, path, expected)
+
+    def is_list(self, node: NodeEvent, path: Path, expected: str) -> bool:
+        """Whether `items` can be asked for; if not, that is a problem."""
+        return self._is(SequenceStartEvent, node, path, expected)
+
+    def _is(self, kind: type[Event], node: NodeEvent, path: Path, expected: str) -> bool:
+        if isinstance(node, kind):
             return True
         self.problem(node, path, f"{_found(node)}; {expected}")
         return False
@@ -108,9 +133,17 @@ class Document:
     def problem(self, at: Event, path: Path, message: str) -> None:
         """Note a mistake. PolicyError when there are so many that nobody would read on."""
         mark: Any = at.start_mark
-        self._problems.append(self._at(mark.line, mark.column, words.dotted(path), message))
+        self.mistake(mark.line + 1, mark.column + 1, path, message)
+
+    def mistake(self, line: int, column: int, path: Path, message: str) -> None:
+        """As `problem`, at a line and column from 1: for what shows only when more has been read."""
+        self._problems.append(self._at(line - 1, column - 1, words.dotted(path), message))
         if len(self._problems) == _MAX_PROBLEMS:
-            self._give_up(mark.line, mark.column, f"{_MAX_PROBLEMS} mistakes; the rest of the file was not read")
+            self._give_up(line - 1, column - 1, f"{_MAX_PROBLEMS} mistakes; the rest of the file was not read")
+
+    def blamed(self) -> frozenset[str]:
+        """The paths at which there is a problem so far, as messages write them."""
+        return frozenset(one.path for one in self._problems)
 
     def end(self) -> None:
         """Read to the end. PolicyError with every problem, if there was one."""
@@ -156,6 +189,12 @@ class Document:
         return f"not YAML: {error.problem}" + (f" ({error.context})" if error.context else "")
 
 
+def _unprintable(text: str) -> re.Match[str] | None:
+    """The first character that YAML does not allow. In steps: a search holds up all other threads."""
+    steps = (_UNPRINTABLE.search(text, start, start + _STEP) for start in range(0, len(text), _STEP))
+    return next(filter(None, steps), None)
+
+
 def _is_key(key: NodeEvent, known: Collection[str] | None) -> bool:
     """Whether a key is a name written out, and one that there is."""
     if not isinstance(key, ScalarEvent) or not _is_written_out(key):
@@ -163,7 +202,9 @@ def _is_key(key: NodeEvent, known: Collection[str] | None) -> bool:
     return key.value in known if known is not None else _is_name(key.value) and not _is_merge(key)
 
 
-def _wrong_key(key: NodeEvent, path: Path, known: Collection[str] | None) -> tuple[Path, str]:
+def _wrong_key(
+    key: NodeEvent, path: Path, known: Collection[str] | None, elsewhere: Collection[str]
+) -> tuple[Path, str]:
     """The path and the message for what `_is_key` refused."""
     if not isinstance(key, ScalarEvent):
         return path, f"{_found(key)} as a key; expected a name"
@@ -174,6 +215,8 @@ def _wrong_key(key: NodeEvent, path: Path, known: Collection[str] | None) -> tup
         return here, f"a merge key; {_WRITE_OUT}"
     if known is None:
         return path, f"found {words.shown(key.value)}; expected a name, without blanks around it"
+    if key.value in elsewhere:
+        return here, f"can't be given here; {words.one_of(tuple(known))}"
     return here, f"unknown key; {words.nearest(key.value, tuple(known))}"
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits.limits import FIELDS, Limits
+from spawner_limits.policy.keys import SERVERS, show_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spawner_limits.limits import Value
+    from spawner_limits.limits import Field, Value
 
 _SCHEMA_VERSION = 1
 
@@ -34,14 +36,20 @@ class Grant:
     clamped_from: Value | None = None
     """what the rule asked for, where `clamped_by` is set; `None` is then unlimited"""
     clamped_by: str | None = None
-    """what it had to fit: "memswap_limit of group students"; `None`: the rule has its way"""
+    """what it had to fit: "memswap_limit of group students", "ceiling"; `None`: the rule has its way"""
+    until: datetime | None = None
+    """the moment from which on its rule no longer counts, in UTC"""
 
     @property
     def origin(self) -> str:
         """Where it came from: `user alice (limits.yaml:19)`; the directory is the administrator's business."""
         name = PurePath(self.file).name
         where = name if self.line is None else f"{name}:{self.line}"
-        return f"{self.rule} ({where})" + (f", lowered by {self.clamped_by}" if self.clamped_by else "")
+        more = (
+            f"until {show_until(self.until)}" if self.until else "",
+            f"lowered by {self.clamped_by}" if self.clamped_by else "",
+        )
+        return ", ".join((f"{self.rule} ({where})" if where else self.rule, *filter(None, more)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +65,12 @@ class Entitlement:
     """field → grant, in the order of `FIELDS`; a field that nobody gives is not there"""
     policy_sha256: str
     """of the policy file's bytes, in hexadecimal"""
+    servers: Mapping[str, Grant] = field(default_factory=dict)
+    """what all servers of the user may be and hold together: `count`, `mem_limit`, `cpu_limit`"""
+    sizes: tuple[str, ...] = ()
+    """the presets that may be picked, from the smallest to the largest"""
+    size: str | None = None
+    """the preset that this server has"""
 
     @property
     def limits(self) -> Limits:
@@ -66,18 +80,21 @@ class Entitlement:
 
     def to_json(self) -> str:
         """The whole as compact JSON in ASCII, for a container's label; `from_json` gives back an equal value."""
-        return json.dumps(
-            {
-                "schema_version": _SCHEMA_VERSION,
-                "user": self.user,
-                "server": self.server,
-                "groups": self.groups,
-                "policy_sha256": self.policy_sha256,
-                "grants": {name: _as_object(grant) for name, grant in self.grants.items()},
-            },
-            separators=(",", ":"),
-            allow_nan=False,
-        )
+        whole = {
+            "schema_version": _SCHEMA_VERSION,
+            "user": self.user,
+            "server": self.server,
+            "groups": self.groups,
+            "policy_sha256": self.policy_sha256,
+            "grants": {name: _as_object(grant) for name, grant in self.grants.items()},
+        }
+        more = {
+            "servers": {name: _as_object(grant) for name, grant in self.servers.items()},
+            "sizes": self.sizes,
+            "size": self.size,
+        }
+        whole |= {name: told for name, told in more.items() if told}
+        return json.dumps(whole, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Entitlement:
@@ -86,16 +103,18 @@ class Entitlement:
             told = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"not an entitlement: {error}") from None
-        whole = _object(told, "it", required=_WHOLE)
+        whole = _object(told, "it", required=_WHOLE, optional=_WHOLE_MORE)
         if whole["schema_version"] != _SCHEMA_VERSION:
             raise ValueError(f"not an entitlement of version {_SCHEMA_VERSION}: {whole['schema_version']!r}")
-        grants = _object(whole["grants"], "grants", optional=dict.fromkeys(FIELDS, dict))
         return cls(
             user=whole["user"],
             server=whole["server"],
-            groups=tuple(_typed(name, "groups", str) for name in whole["groups"]),
-            grants={name: _grant(name, grants[name]) for name in FIELDS if name in grants},
+            groups=_names(whole["groups"], "groups"),
+            grants=_grants(whole["grants"], "grants", FIELDS),
             policy_sha256=whole["policy_sha256"],
+            servers=_grants(whole.get("servers", {}), "servers", SERVERS),
+            sizes=_names(whole.get("sizes", []), "sizes"),
+            size=whole.get("size"),
         )
 
 
@@ -107,37 +126,62 @@ _WHOLE = {
     "policy_sha256": str,
     "grants": dict,
 }
+_WHOLE_MORE = {"servers": dict, "sizes": list, "size": str}
+"""what is told only where there is some, as it was before there were any"""
 _GRANT = {"value": object, "rule": str, "file": str}
-_GRANT_MORE = {"line": int, "follows": str, "clamped_from": object, "clamped_by": str}
+_GRANT_MORE = {"line": int, "follows": str, "clamped_from": object, "clamped_by": str, "until": str}
 assert {*_GRANT, *_GRANT_MORE} == {field.name for field in fields(Grant)}  # noqa: S101  nothing is lost in a label
 
 
 def _as_object(grant: Grant) -> dict[str, Any]:
     told = {name: getattr(grant, name) for name in (*_GRANT, *_GRANT_MORE)}
+    if grant.until is not None:
+        told["until"] = grant.until.isoformat()
     return {name: value for name, value in told.items() if name in _GRANT or value is not None}
 
 
-def _grant(field: str, told: Any) -> Grant:
-    given = _object(told, field, required=_GRANT, optional=_GRANT_MORE)
+def _names(told: list[Any], what: str) -> tuple[str, ...]:
+    return tuple(_typed(name, what, str) for name in told)
+
+
+def _grants(told: Any, what: str, table: Mapping[str, Field]) -> dict[str, Grant]:
+    given = _object(told, what, optional=dict.fromkeys(table, dict))
+    return {name: _grant(spec, given[name]) for name, spec in table.items() if name in given}
+
+
+def _grant(spec: Field, told: Any) -> Grant:
+    given = _object(told, spec.name, required=_GRANT, optional=_GRANT_MORE)
     for name in ("value", "clamped_from"):
-        _check_value(field, given.get(name))
-    if given.get("follows", field) not in FIELDS:
-        raise ValueError(f"not an entitlement: {field} follows {given['follows']!r}")
+        _check_value(spec, given.get(name))
+    if "follows" in given and given["follows"] not in FIELDS:
+        raise ValueError(f"not an entitlement: {spec.name} follows {given['follows']!r}")
+    if "until" in given:
+        given["until"] = _moment(given["until"])
     return Grant(**{"line": None, **given})
 
 
-def _check_value(field: str, value: Any) -> None:
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or moment.isoformat() != text:
+        raise ValueError(f"not an entitlement: until is {text!r}")
+    return moment
+
+
+def _check_value(spec: Field, value: Any) -> None:
     """ValueError unless the policy file could have given `value`: its text must read back as the same."""
     if value is None:
         return
     if not isinstance(value, int | float | str):
-        raise ValueError(f"not an entitlement: {field} is {type(value).__name__}")  # noqa: TRY004  a text was wrong
+        raise ValueError(f"not an entitlement: {spec.name} is {type(value).__name__}")  # noqa: TRY004  a text was wrong
     try:
-        read = FIELDS[field].read(str(value))
+        read = spec.read(str(value))
     except ValueError as error:
-        raise ValueError(f"not an entitlement: {field} is {value!r}; {error}") from None
+        raise ValueError(f"not an entitlement: {spec.name} is {value!r}; {error}") from None
     if type(read) is not type(value) or read != value:
-        raise ValueError(f"not an entitlement: {field} is {value!r}; {FIELDS[field].expected}")
+        raise ValueError(f"not an entitlement: {spec.name} is {value!r}; {spec.expected}")
 
 
 def _object(

@@ -5,30 +5,36 @@ Decides nothing about users: that is `resolve`. YAML itself is `document`'s.
 
 from __future__ import annotations
 
+import codecs
 import gc
 import hashlib
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from spawner_limits.errors import PolicyError, Problem
 from spawner_limits.limits import FIELDS
-from spawner_limits.policy import relations, words
+from spawner_limits.policy import across, keys, relations, words
 from spawner_limits.policy.document import Document
-from spawner_limits.policy.model import Policy, Rule, Setting, group_key, user_key
+from spawner_limits.policy.model import Host, Policy, Rule, Setting, group_key, user_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from yaml.events import NodeEvent, ScalarEvent
 
-    from spawner_limits.limits import Value
+    from spawner_limits.limits import Field, Value
     from spawner_limits.policy.document import Path as Keys
+    from spawner_limits.policy.model import Given
+
+T = TypeVar("T")
 
 VERSION = "1"
 MAX_BYTES = 64 << 20
-_EXAMPLE = '"{version: 1, defaults: {mem_limit: 1G, cpu_limit: 1}}"'
+_LARGE_BYTES = 1 << 20
+_EXAMPLE = '"{version: 1, defaults: {mem_limit: 1G, cpu_limit: 1, pids_limit: 256}}"'
 _EMPTY = f"empty: expected a policy such as {_EXAMPLE}, see docs/policy.md"
 
 
@@ -55,15 +61,11 @@ def load(path: Path, *, name: str | None = None) -> Policy:
 
 def parse(data: bytes, name: str) -> Policy:
     """The policy in a file's bytes; messages call it `name`. PolicyError with every problem, each at its place."""
-    with _uncollected():
+    with _uncollected(len(data)):
         found = _sections(Document(_decode(data, name), name), name)
-    return Policy(
-        file=name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        defaults=found.get("defaults", Rule(name="defaults", values={})),
-        groups=found.get("groups", {}),
-        users=found.get("users", {}),
-    )
+    given: dict[str, Any] = {"defaults": _NOTHING, "groups": {}, "users": {}}
+    given |= {key: value for key, value in found.items() if value is not None}
+    return Policy(file=name, sha256=hashlib.sha256(data).hexdigest(), **given)
 
 
 def _sections(document: Document, name: str) -> dict[str, Any]:
@@ -76,13 +78,21 @@ def _sections(document: Document, name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep Python from looking for garbage among a million new values: a quarter of the time, and there is none."""
+def _uncollected(size: int) -> Iterator[None]:
+    """Keep Python from looking for garbage among a million new values: a quarter of the time, and there is none.
+
+    What a large file leaves is not looked through later either: that would hold up the hub for 0.3 s each time.
+    """
     collects = gc.isenabled()
+    large = size > _LARGE_BYTES
+    if large:
+        gc.collect(1)
     gc.disable()
     try:
         yield
     finally:
+        if large:
+            gc.freeze()
         if collects:
             gc.enable()
 
@@ -92,10 +102,12 @@ def _refuse(name: str, message: str, *, line: int | None = None, column: int | N
 
 
 def _decode(data: bytes, name: str) -> str:
+    # editors on Windows put a byte order mark in front; "utf-8-sig" would count an error's place from after it
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")  # editors on Windows put a byte order mark in front
+        return data.decode()
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig")
+        before = data[: error.start].decode()
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         _refuse(name, f"not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8", line=line, column=column)
 
@@ -108,93 +120,242 @@ class _Walk:
         self._file = file
         self._values: dict[tuple[str, str], Value | None] = {}
         """(field, text) → value: a file of many users has few different ones"""
+        self._places: dict[Keys, tuple[int, int]] = {}
+        """path → line and column of `defaults`, of each group, and of its `priority`"""
 
     def sections(self, root: NodeEvent) -> dict[str, Any]:
-        """The sections that are there, each as its reader in the table below leaves it."""
+        """The sections that are there, each as its reader in the table below leaves it; `None` where it is no value."""
         found: dict[str, Any] = {}
         if self._document.is_mapping(root, (), f"expected a mapping with {', '.join(SECTIONS)}"):
-            for name, node in self._document.entries((), known=SECTIONS):
+            for name, node in self._document.entries((), known=SECTIONS, elsewhere=_MORE.keys() | FIELDS.keys()):
                 found[name] = SECTIONS[name](self, node)
             if "version" not in found:
                 self._document.problem(root, ("version",), f'missing; expected "version: {VERSION}"')
+            self._places[()] = _place(root)
+            for line, column, path, message in across.mistakes(found, self._places, self._document.blamed()):
+                self._document.mistake(line, column, path, message)
+        found.pop("version", None)
         return found
 
+    # -- sections ------------------------------------------------------------------------------------------------
+
     def version(self, node: NodeEvent) -> None:
-        text = self._document.scalar(node, ("version",), f"expected {VERSION}")
-        if text is not None and text != VERSION:
-            self._document.problem(node, ("version",), f"found {words.shown(text)}; expected {VERSION}")
+        self._scalar(node, ("version",), _version, f"expected {VERSION}")
 
     def defaults(self, node: NodeEvent) -> Rule:
-        return self._rule(node, ("defaults",), "defaults")
+        self._places[("defaults",)] = _place(node)
+        return self._rule(node, ("defaults",), "defaults", _RULE)
 
     def groups(self, node: NodeEvent) -> dict[str, Rule]:
-        return self._rules(node, ("groups",), "group", group_key)
+        return self._rules(node, ("groups",), "group", _GROUP, group_key)
 
     def users(self, node: NodeEvent) -> dict[str, Rule]:
-        return self._rules(node, ("users",), "user", user_key)
+        return self._rules(node, ("users",), "user", _USER, user_key)
 
-    def _rules(self, node: NodeEvent, path: Keys, kind: str, same: Callable[[str], str]) -> dict[str, Rule]:
+    def sizes(self, node: NodeEvent) -> dict[str, Rule]:
+        return self._rules(node, ("sizes",), "size", _SIZE, str)
+
+    def ceiling(self, node: NodeEvent) -> Rule:
+        rule = self._rule(node, ("ceiling",), "ceiling", _CEILING)
+        for key, setting in rule.values.items():
+            if setting.value is None:
+                message = 'found "unlimited"; expected a limit, or no such line: a ceiling only lowers'
+                self._document.mistake(setting.line, setting.column, ("ceiling", key), message)
+        return rule
+
+    def host(self, node: NodeEvent) -> Host:
+        given = self._fields(node, ("host",), keys.HOST)
+        return Host(**{key: setting.value for key, setting in given.items()})  # type: ignore[arg-type]  # of the table
+
+    def combine(self, node: NodeEvent) -> str | None:
+        return self._scalar(node, ("combine",), keys.read_combine, f"expected one of {', '.join(keys.COMBINE)}")
+
+    def contact(self, node: NodeEvent) -> str | None:
+        return self._scalar(node, ("contact",), keys.read_contact, 'expected one line such as "hub@example.org"')
+
+    def thread_hints(self, node: NodeEvent) -> bool | None:
+        return self._scalar(node, ("thread_hints",), keys.read_flag, "expected true or false")
+
+    def best_effort(self, node: NodeEvent) -> frozenset[str]:
+        return frozenset(
+            self._names(node, ("best_effort",), 'expected a list of fields such as "[cpu_guarantee]"', FIELDS)
+        )
+
+    # -- rules ---------------------------------------------------------------------------------------------------
+
+    def _rules(
+        self, node: NodeEvent, path: Keys, kind: str, known: Collection[str], same: Callable[[str], str]
+    ) -> dict[str, Rule]:
         rules: dict[str, Rule] = {}
         if self._document.is_mapping(node, path, _A_SECTION):
             for name, rule in self._document.entries(path, same=same):
-                rules[same(name)] = self._rule(rule, (*path, name), f"{kind} {name}")
+                if known is _GROUP:
+                    self._places[(*path, same(name))] = _place(rule)
+                rules[same(name)] = self._rule(rule, (*path, name), f"{kind} {name}", known)
         return rules
 
-    def _rule(self, node: NodeEvent, path: Keys, name: str) -> Rule:
+    def _rule(self, node: NodeEvent, path: Keys, name: str, known: Collection[str]) -> Rule:
         values: dict[str, Setting] = {}
         written: dict[str, ScalarEvent] = {}
+        more: dict[str, Any] = {}
         if self._document.is_mapping(node, path, _A_RULE):
-            for field, given in self._document.entries(path, known=FIELDS):
-                setting = self._setting(field, given, (*path, field))
-                if setting is not None:
-                    values[field], written[field] = setting, cast("ScalarEvent", given)
+            for key, given in self._document.entries(path, known=known, elsewhere=_ANYWHERE):
+                if key in FIELDS:
+                    setting = self._setting(FIELDS, key, given, (*path, key))
+                    if setting is not None:
+                        values[key], written[key] = setting, cast("ScalarEvent", given)
+                else:
+                    more[key] = _MORE[key](self, given, (*path, key), values)
+            if known is _TEMPORARY and "until" not in more:
+                self._document.problem(node, (*path, "until"), f"missing; {keys.UNTIL}")
         if len(values) > 1:
             self._fit(values, written, path)
-        return Rule(name=name, values=values)
+        return Rule(name=name, values=values, **{key: more[key] for key in more if more[key] is not None})
 
-    def _setting(self, field: str, node: NodeEvent, path: Keys) -> Setting | None:
-        text = self._document.scalar(node, path, _EXPECTED[field])
+    def _until(self, node: NodeEvent, path: Keys, _: dict[str, Setting]) -> datetime | None:
+        return self._scalar(node, path, keys.read_until, keys.UNTIL)
+
+    def _priority(self, node: NodeEvent, path: Keys, _: dict[str, Setting]) -> int | None:
+        self._places[(path[0], group_key(path[1]), path[2])] = _place(node)
+        return self._scalar(node, path, lambda text: int(keys.PRIORITY.read(text)), keys.PRIORITY.expected)
+
+    def _temporarily(self, node: NodeEvent, path: Keys, _: dict[str, Setting]) -> Rule:
+        kind, name = path[0].removesuffix("s"), path[1]
+        return self._rule(node, path, f"{kind} {name}, temporarily", _TEMPORARY)
+
+    def _servers(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
+        given = self._fields(node, path, keys.SERVERS)
+        values.update({keys.SERVERS_PREFIX + key: setting for key, setting in given.items()})
+
+    def _sizes(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
+        names = self._names(node, path, 'expected a list of sizes such as "[small, large]"')
+        values["sizes"] = self._at(node, names)
+
+    def _default_size(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
+        text = self._document.scalar(node, path, "expected one of the sizes")
+        if text is not None:
+            values["default_size"] = self._at(node, text)
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def _fields(self, node: NodeEvent, path: Keys, table: Mapping[str, Field]) -> dict[str, Setting]:
+        found: dict[str, Setting] = {}
+        if self._document.is_mapping(node, path, f"expected {', '.join(table)} below it"):
+            for key, given in self._document.entries(path, known=table, elsewhere=_ANYWHERE):
+                setting = self._setting(table, key, given, (*path, key))
+                if setting is not None:
+                    found[key] = setting
+        return found
+
+    def _setting(self, table: Mapping[str, Field], key: str, node: NodeEvent, path: Keys) -> Setting | None:
+        text = self._document.scalar(node, path, _EXPECTED[table[key].name])
         if text is None:
             return None
-        written = field, text
+        field, written = table[key], (table[key].name, text)
         if written not in self._values:
             try:
-                self._values[written] = _value(field, text)
+                self._values[written] = None if field.unlimited and text == "unlimited" else field.read(text)
             except ValueError as error:
                 self._document.problem(node, path, f"found {words.shown(text)}; {error}")
                 return None
-        mark: Any = node.start_mark
-        return Setting(value=self._values[written], file=self._file, line=mark.line + 1, column=mark.column + 1)
+        return self._at(node, self._values[written])
+
+    def _at(self, node: NodeEvent, value: Given) -> Setting:
+        line, column = _place(node)
+        return Setting(value=value, file=self._file, line=line, column=column)
+
+    def _scalar(self, node: NodeEvent, path: Keys, read: Callable[[str], T], expected: str) -> T | None:
+        text = self._document.scalar(node, path, expected)
+        try:
+            return None if text is None else read(text)
+        except ValueError as error:
+            self._document.problem(node, path, f"found {words.shown(text or '')}; {error}")
+            return None
+
+    def _names(
+        self, node: NodeEvent, path: Keys, expected: str, known: Collection[str] | None = None
+    ) -> tuple[str, ...]:
+        """The different names of a list."""
+        names: dict[str, None] = {}
+        if self._document.is_list(node, path, expected):
+            for item in self._document.items(path):
+                name = self._document.scalar(item, path, "expected a name")
+                if name in names:
+                    self._document.problem(item, path, f"found {words.shown(name)} twice; expected each name once")
+                elif name is not None and known is not None and name not in known:
+                    self._document.problem(
+                        item, path, f"found {words.shown(name)}; {words.nearest(name, tuple(known))}"
+                    )
+                elif name is not None:
+                    names[name] = None
+        return tuple(names)
 
     def _fit(self, values: Mapping[str, Setting], written: Mapping[str, ScalarEvent], path: Keys) -> None:
         """Note what one rule asks for that can't be had together."""
         for pair in relations.NEVER_ABOVE:
             if pair.low not in values or pair.high not in values:
                 continue
-            if relations.above(values[pair.low].value, values[pair.high].value):
+            if relations.above(_value(values, pair.low), _value(values, pair.high)):
                 found, limit = words.shown(written[pair.low].value), words.shown(written[pair.high].value)
                 message = f"found {found}, above {pair.high} {limit}; expected at most as much ({pair.why})"
                 self._document.problem(written[pair.low], (*path, pair.low), message)
-        cores, period = values.get("cpu_limit"), values.get("cpu_period")
-        if cores is not None and period is not None and (least := relations.too_short(cores.value, period.value)):
+        if "cpu_limit" not in values or "cpu_period" not in values:
+            return
+        if least := relations.too_short(_value(values, "cpu_limit"), _value(values, "cpu_period")):
             found, limit = words.shown(written["cpu_period"].value), words.shown(written["cpu_limit"].value)
             message = f"found {found}, too short for cpu_limit {limit}; expected at least {least} ({relations.QUOTA})"
             self._document.problem(written["cpu_period"], (*path, "cpu_period"), message)
 
 
-def _value(field: str, text: str) -> Value | None:
-    spec = FIELDS[field]
-    return None if spec.unlimited and text == "unlimited" else spec.read(text)
+def _place(node: NodeEvent) -> tuple[int, int]:
+    mark: Any = node.start_mark
+    return mark.line + 1, mark.column + 1
+
+
+def _value(values: Mapping[str, Setting], field: str) -> Value | None:
+    return cast("Value | None", values[field].value)
+
+
+def _version(text: str) -> str:
+    if text != VERSION:
+        raise ValueError(f"expected {VERSION}")
+    return text
 
 
 SECTIONS: Mapping[str, Callable[[_Walk, NodeEvent], Any]] = {
     "version": _Walk.version,
+    "contact": _Walk.contact,
+    "combine": _Walk.combine,
+    "best_effort": _Walk.best_effort,
+    "thread_hints": _Walk.thread_hints,
+    "host": _Walk.host,
+    "ceiling": _Walk.ceiling,
+    "sizes": _Walk.sizes,
     "defaults": _Walk.defaults,
     "groups": _Walk.groups,
     "users": _Walk.users,
 }
 """section → its reader"""
 
-_EXPECTED = {name: field.expected for name, field in FIELDS.items()}
+_MORE: Mapping[str, Callable[[_Walk, NodeEvent, Keys, dict[str, Setting]], Any]] = {
+    "servers": _Walk._servers,  # noqa: SLF001  the class's own table
+    "sizes": _Walk._sizes,  # noqa: SLF001
+    "default_size": _Walk._default_size,  # noqa: SLF001
+    "until": _Walk._until,  # noqa: SLF001
+    "priority": _Walk._priority,  # noqa: SLF001
+    "temporarily": _Walk._temporarily,  # noqa: SLF001
+}
+"""key of a rule that is no field → its reader"""
+
+_RULE = (*FIELDS, "servers", "sizes", "default_size")
+# in the order in which messages list them, and found at once: there are a hundred thousand users
+_TEMPORARY = dict.fromkeys((*_RULE, "until"))
+_USER = dict.fromkeys((*_RULE, "until", "temporarily"))
+_GROUP = dict.fromkeys((*_USER, "priority"))
+_ANYWHERE = frozenset((*SECTIONS, *_GROUP))
+_CEILING = keys.CAPPED
+_SIZE = keys.REQUESTABLE
+_EXPECTED = {field.name: field.expected for field in (*FIELDS.values(), *keys.SERVERS.values(), *keys.HOST.values())}
+_NOTHING = Rule(name="defaults", values={})
 _A_RULE = 'expected fields below it, such as "mem_limit: 1G"; "{}" means none'
 _A_SECTION = 'expected names below it, each with its fields; "{}" means none'

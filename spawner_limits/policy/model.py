@@ -6,21 +6,24 @@ Names are kept as they were written; they are looked up by `user_key` and `group
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from spawner_limits.limits import Value
+
+    Given: TypeAlias = Value | tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """One field as a rule gives it, and where its value stands. A file has hundreds of thousands: one object each."""
+    """One key as a rule gives it, and where its value stands. A file has hundreds of thousands: one object each."""
 
-    value: Value | None
-    """in the field's base unit; `None` is the word `unlimited`"""
+    value: Given
+    """in the field's base unit; `None` is the word `unlimited`; names for the key `sizes`"""
     file: str
     """as messages name it"""
     line: int
@@ -36,7 +39,28 @@ class Rule:
     name: str
     """for people: "defaults", "group students", "user alice" """
     values: Mapping[str, Setting]
-    """field → what was given for it; a field that is not there is left to the rules below"""
+    """key → what was given for it; a key that is not there is left to the rules below. The keys are the fields',
+    `servers.count`, `servers.mem_limit`, `servers.cpu_limit`, `sizes` and `default_size`"""
+    until: datetime | None = None
+    """from then on the rule no longer counts; with a zone"""
+    priority: int | None = None
+    """of a group, for `combine: first`: the highest comes first"""
+    temporarily: Rule | None = None
+    """beats `values` until its own `until`"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """What servers may hold together on one host."""
+
+    reserve_memory: int = 0
+    """bytes that are not for servers"""
+    reserve_cpus: float = 0.0
+    """cores that are not for servers"""
+    memory_overcommit: float | None = 1.0
+    """times the rest; `None`: memory is not counted"""
+    cpu_overcommit: float | None = 1.0
+    """times the rest; `None`: cores are not counted"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +76,24 @@ class Policy:
     """`group_key` of the name → rule"""
     users: Mapping[str, Rule]
     """`user_key` of the name → rule"""
+    combine: str | None = None
+    """how values of several groups become one; `None`: no two groups of the file differ"""
+    ceiling: Rule = field(default_factory=lambda: Rule(name="ceiling", values={}))
+    """what nobody gets more than"""
+    sizes: Mapping[str, Rule] = field(default_factory=dict)
+    """name → preset"""
+    host: Host | None = None
+    """`None`: what the host has is not counted"""
+    contact: str | None = None
+    """whom to ask"""
+    best_effort: frozenset[str] = frozenset()
+    """fields without which a server may start where they can't be held"""
+    thread_hints: bool = False
+    """whether servers are told how many threads fit their `cpu_limit`"""
+
+    def without_people(self) -> Policy:
+        """What a running server needs of it; whoever keeps it keeps no old file of 100,000 users in memory."""
+        return replace(self, groups={}, users={})
 
 
 def group_key(name: str) -> str:

@@ -24,6 +24,10 @@ FILE = "limits.yaml"
 EXAMPLE = Path(__file__).parents[2] / FILE
 
 
+DECIDED = "\nceiling: {mem_limit: 1T, cpu_limit: 100, pids_limit: 10000}\n"
+"""what every policy must say of everybody, in the section that says the least about anybody"""
+
+
 def mistakes(text: str | bytes) -> list[str]:
     """What is said of a file, one line a mistake."""
     with pytest.raises(PolicyError) as refusal:
@@ -31,9 +35,14 @@ def mistakes(text: str | bytes) -> list[str]:
     return str(refusal.value).splitlines()
 
 
+def decided(text: str) -> Policy:
+    """The policy in `text`, which leaves out what every policy must say."""
+    return parse((text + DECIDED).encode(), FILE)
+
+
 def rule(text: str) -> Rule:
     """The rule of a user who is given `text`, in braces."""
-    return parse(f"version: 1\nusers: {{u: {{{text}}}}}".encode(), FILE).users["u"]
+    return decided(f"version: 1\nusers: {{u: {{{text}}}}}").users["u"]
 
 
 # ---- what is accepted
@@ -45,6 +54,8 @@ def test_a_file_becomes_a_policy() -> None:
 version: 1
 defaults:
   mem_limit: 512M
+  cpu_limit: unlimited
+  pids_limit: 100
 groups:
   Students: {cpu_limit: 1, pids_limit: unlimited}
 users:
@@ -58,32 +69,47 @@ users:
     assert parse(data, FILE) == Policy(
         file=FILE,
         sha256=hashlib.sha256(data).hexdigest(),
-        defaults=Rule(name="defaults", values={"mem_limit": setting(512 * MIB, 3, 14)}),
+        defaults=Rule(
+            name="defaults",
+            values={
+                "mem_limit": setting(512 * MIB, 3, 14),
+                "cpu_limit": setting(None, 4, 14),
+                "pids_limit": setting(100, 5, 15),
+            },
+        ),
         groups={
             "Students": Rule(
-                name="group Students", values={"cpu_limit": setting(1.0, 5, 25), "pids_limit": setting(None, 5, 40)}
+                name="group Students", values={"cpu_limit": setting(1.0, 7, 25), "pids_limit": setting(None, 7, 40)}
             )
         },
-        users={"alice": Rule(name="user alice", values={"cpuset_cpus": setting("0-1", 8, 18)})},
+        users={"alice": Rule(name="user alice", values={"cpuset_cpus": setting("0-1", 10, 18)})},
     )
 
 
+ALL = "{mem_limit: 1G, cpu_limit: 1, pids_limit: 99}"
 ACCEPTED = {
-    "version alone: nobody is limited": "version: 1",
-    "sections in any order, the version last": "users: {}\ngroups: {}\ndefaults: {}\nversion: 1",
-    "a rule without fields": "version: 1\nusers: {alice: {}}",
-    "a version in quotes": 'version: "1"',
-    "comments and blank lines": "# ours\n\nversion: 1 # the first\n",
-    "the lines of Windows": "version: 1\r\ndefaults:\r\n  mem_limit: 1G\r\n",
-    "a byte order mark": "\ufeffversion: 1",
-    "a document's start and end": "%YAML 1.1\n---\nversion: 1\n...\n",
-    "JSON": '{"version": 1, "users": {"alice": {"mem_limit": "1G"}}}',
+    "a version and defaults": f"version: 1\ndefaults: {ALL}",
+    "a version and a ceiling": f"version: 1\nceiling: {ALL}",
+    "one from the ceiling, the rest from the defaults": (
+        "version: 1\ndefaults: {mem_limit: 1G, cpu_limit: 1}\nceiling: {pids_limit: 99}"
+    ),
+    "nobody is limited, on purpose": (
+        "version: 1\ndefaults: {mem_limit: unlimited, cpu_limit: unlimited, pids_limit: unlimited}"
+    ),
+    "sections in any order, the version last": f"users: {{}}\ngroups: {{}}\ndefaults: {ALL}\nversion: 1",
+    "a rule without fields": f"version: 1\ndefaults: {ALL}\nusers: {{alice: {{}}}}",
+    "a version in quotes": f'version: "1"\ndefaults: {ALL}',
+    "comments and blank lines": f"# ours\n\nversion: 1 # the first\ndefaults: {ALL} # all\n",
+    "the lines of Windows": f"version: 1\r\ndefaults:\r\n  {ALL}\r\n",
+    "a byte order mark": f"\ufeffversion: 1\ndefaults: {ALL}",
+    "a document's start and end": f"%YAML 1.1\n---\nversion: 1\ndefaults: {ALL}\n...\n",
+    "JSON": '{"version": 1, "defaults": {"mem_limit": "1G", "cpu_limit": 0.5, "pids_limit": "unlimited"}}',
 }
 
 
 @pytest.mark.parametrize("text", ACCEPTED.values(), ids=ACCEPTED)
 def test_a_file_is_accepted(text: str) -> None:
-    """The version is required and every section may be left out."""
+    """The version and three fields for everybody are required; every section may be left out."""
     assert parse(text.encode(), FILE).file == FILE
 
 
@@ -145,19 +171,19 @@ USERS = [
 def test_a_name_is_the_text_that_was_written(name: str) -> None:
     """What YAML takes for a boolean, a time, a date, a number or null is a user, if it is written as one."""
     text = name if name != "'" else '"\'"'
-    policy = parse(f"version: 1\nusers:\n  {text}: {{mem_limit: 1G}}\n".encode(), FILE)
+    policy = decided(f"version: 1\nusers:\n  {text}: {{mem_limit: 1G}}\n")
     assert {key: one.name for key, one in policy.users.items()} == {name: f"user {name}"}
 
 
 def test_user_names_are_compared_as_the_hub_writes_them() -> None:
     """JupyterHub lower-cases user names; composed and decomposed letters are the same name. The rule keeps its text."""
-    policy = parse("version: 1\nusers: {U\u0308nal: {}, ALICE: {}}".encode(), FILE)
+    policy = decided("version: 1\nusers: {U\u0308nal: {}, ALICE: {}}")
     assert {key: one.name for key, one in policy.users.items()} == {"ünal": "user U\u0308nal", "alice": "user ALICE"}
 
 
 def test_case_matters_in_group_names() -> None:
     """Groups are compared as they are written, but for Unicode's two ways to write one letter."""
-    policy = parse("version: 1\ngroups: {Staff: {}, staff: {}, e\u0301: {}}".encode(), FILE)
+    policy = decided("version: 1\ngroups: {Staff: {}, staff: {}, e\u0301: {}}")
     assert sorted(policy.groups) == ["Staff", "staff", "é"]
 
 
@@ -173,12 +199,14 @@ def test_a_name_has_one_key(name: str) -> None:
 
 _SIZE = 'expected a size such as "512M" or "1.5G", or "unlimited"'
 _COUNT = "expected a whole number"
-_FIELDS = f"expected one of {', '.join(FIELDS)}"
+_FIELDS = f"expected one of {', '.join(FIELDS)}, servers, sizes, default_size"
+_OF_A_USER = f"{_FIELDS}, until, temporarily"
+_SECTIONS = "version, contact, combine, best_effort, thread_hints, host, ceiling, sizes, defaults, groups, users"
 _A_RULE = 'expected fields below it, such as "mem_limit: 1G"; "{}" means none'
 _A_SECTION = 'expected names below it, each with its fields; "{}" means none'
 _EMPTY = (
     "limits.yaml:1:1: empty: expected a policy such as "
-    '"{version: 1, defaults: {mem_limit: 1G, cpu_limit: 1}}", see docs/policy.md'
+    '"{version: 1, defaults: {mem_limit: 1G, cpu_limit: 1, pids_limit: 256}}", see docs/policy.md'
 )
 _WRITE_OUT = "expected everything written out (users of a group share values)"
 _AT_MOST = "expected at most as much"
@@ -194,9 +222,9 @@ NOT_A_FILE_OF_OURS = {
     "null": ("~", _EMPTY),
     "a list": (
         "- version: 1",
-        "limits.yaml:1:1: found a list; expected a mapping with version, defaults, groups, users",
+        f"limits.yaml:1:1: found a list; expected a mapping with {_SECTIONS}",
     ),
-    "a word": ("x", 'limits.yaml:1:1: found "x"; expected a mapping with version, defaults, groups, users'),
+    "a word": ("x", f'limits.yaml:1:1: found "x"; expected a mapping with {_SECTIONS}'),
     "Latin-1": (
         "version: 1\n# für alle".encode("latin-1"),
         "limits.yaml:2:4: not UTF-8: byte 0xfc; save the file as UTF-8",
@@ -260,7 +288,7 @@ MISTAKES = {
     ),
     "a section that nobody knows": (
         "version: 1\nx: {}",
-        "limits.yaml:2:1: x: unknown key; expected one of version, defaults, groups, users",
+        f"limits.yaml:2:1: x: unknown key; expected one of {_SECTIONS}",
     ),
     "a field with a slip": (
         "version: 1\ngroups:\n  research:\n    mem_limt: 1G",
@@ -272,15 +300,15 @@ MISTAKES = {
     ),
     "a field that nobody knows": (
         "version: 1\nusers:\n  alice:\n    disk: 1G",
-        f"limits.yaml:4:5: users.alice.disk: unknown key; {_FIELDS}",
+        f"limits.yaml:4:5: users.alice.disk: unknown key; {_OF_A_USER}",
     ),
     "a field where a section belongs": (
         "version: 1\nmem_limit: 1G",
-        "limits.yaml:2:1: mem_limit: unknown key; expected one of version, defaults, groups, users",
+        f"limits.yaml:2:1: mem_limit: can't be given here; expected one of {_SECTIONS}",
     ),
     "a key as long as a book": (
         f"version: 1\n? {'x' * 100_000}\n: 1",
-        f'limits.yaml:2:3: "{"x" * 60}…": unknown key; expected one of version, defaults, groups, users',
+        f'limits.yaml:2:3: "{"x" * 60}…": unknown key; expected one of {_SECTIONS}',
     ),
     "a section twice": (
         "version: 1\nusers: {}\nusers: {}",
@@ -432,7 +460,7 @@ MISTAKES = {
 @pytest.mark.parametrize(("text", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_told_with_its_place(text: str, message: str) -> None:
     """Each mistake is one line: file, line, column, path, what was found, what was expected or the nearest key."""
-    assert mistakes(text) == [message]
+    assert mistakes(text + DECIDED) == [message]
 
 
 _DOCKER = '(Docker starts no container with less), or "unlimited"'
@@ -489,7 +517,9 @@ def test_a_bad_value_is_told_with_what_was_expected(text: str, message: str) -> 
     """What was found is shown as it was written, on one line and cut where it is long."""
     field = text.partition(":")[0]
     column = len(field) + (2 if text.endswith(": ") else 3) + 2
-    assert mistakes(f"version: 1\ndefaults:\n  {text}") == [f"limits.yaml:3:{column}: defaults.{field}: {message}"]
+    assert mistakes(f"version: 1\ndefaults:\n  {text}{DECIDED}") == [
+        f"limits.yaml:3:{column}: defaults.{field}: {message}"
+    ]
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
@@ -501,7 +531,7 @@ users:
   alice: {}
   bob: {cpu_limit: 0}
 """
-    assert mistakes(text) == [
+    assert mistakes(text + DECIDED) == [
         'limits.yaml:1:10: version: found "3"; expected 1',
         (
             'limits.yaml:3:26: users.alice.mem_guarantee: found "2G", above mem_limit "1G"; '
@@ -533,9 +563,9 @@ def test_a_file_of_mistakes_is_not_read_to_its_end() -> None:
 def test_a_mistake_carries_its_place_as_values() -> None:
     """A program finds line, column and path without reading the message."""
     with pytest.raises(PolicyError) as refusal:
-        parse(b"version: 1\nusers: {a: {disk: 1}}", FILE)
+        parse(b"version: 1\nusers: {a: {disk: 1}}" + DECIDED.encode(), FILE)
     assert refusal.value.problems == (
-        Problem(file=FILE, line=2, column=13, path="users.a.disk", message=f"unknown key; {_FIELDS}"),
+        Problem(file=FILE, line=2, column=13, path="users.a.disk", message=f"unknown key; {_OF_A_USER}"),
     )
     assert refusal.value.exit_code == 2
 
@@ -582,7 +612,7 @@ def test_any_bytes_are_a_policy_or_a_policy_error(data: bytes) -> None:
         assert error.problems  # noqa: PT017
 
 
-@pytest.mark.parametrize("text", ["version: 1", "version: 2"])
+@pytest.mark.parametrize("text", [ACCEPTED["a version and defaults"], "version: 2"])
 def test_garbage_is_collected_again_after_a_file_was_read(text: str) -> None:
     """Collection waits while a file is read, and goes on whether or not the file was a policy."""
     assert gc.isenabled()
@@ -604,7 +634,7 @@ def refusal(path: Path) -> str:
 def test_a_file_is_loaded_and_named(tmp_path: Path) -> None:
     """Messages name the file by its path, or as they are told."""
     path = tmp_path / FILE
-    path.write_text("version: 1\n")
+    path.write_text(ACCEPTED["a version and defaults"])
     assert load(path).file == str(path)
     assert load(path, name="the policy").file == "the policy"
 
