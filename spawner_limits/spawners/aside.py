@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import docker
+from spawner_limits.spawners.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,9 +35,20 @@ class Aside:
         return docker.APIClient(**self._arguments)
 
     @cached_property
+    def info(self) -> Mapping[str, Any]:
+        """What the engine says of itself and its host, asked once."""
+        found: dict[str, Any] = self.client.info()
+        return found
+
+    @property
     def cgroup_version(self) -> CgroupVersion:
-        """The version of cgroups that the engine uses, asked once."""
-        return 2 if str(self.client.info().get("CgroupVersion", "1")) == "2" else 1
+        """The version of cgroups that the engine uses."""
+        return 2 if str(self.info.get("CgroupVersion", "1")) == "2" else 1
+
+    @cached_property
+    def places(self) -> Places:
+        """The room on this engine's host."""
+        return Places(self)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run `work(client, *arguments)` in a thread. TimeoutError after `TIMEOUT_S` seconds."""

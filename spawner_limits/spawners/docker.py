@@ -16,14 +16,21 @@ import docker
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import INSPECT, RIVALS, disagreement, disagreements, host_config, translate
 from spawner_limits.limits import tell
+from spawner_limits.policy.capacity import RETRY_S, room
 from spawner_limits.spawners import notebook
 from spawner_limits.spawners.aside import TIMEOUT_S, Aside
-from spawner_limits.spawners.limited import LimitsMixin, refusal
+from spawner_limits.spawners.limited import LimitsMixin
+from spawner_limits.spawners.places import FullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jupyterhub.spawner import SpawnException
+
     from spawner_limits.engines.base import CgroupVersion, Enforcement
+    from spawner_limits.policy.capacity import Amount, Full
+    from spawner_limits.policy.entitlement import Entitlement
+    from spawner_limits.policy.model import Host, Policy
 
 _TRAITS = ("mem_limit", "mem_guarantee", "cpu_limit", "cpu_guarantee")
 _REMEDY = "Take it out of the hub's configuration: the policy file alone sets limits."
@@ -46,34 +53,72 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
 
     async def start(self) -> tuple[str, int]:
         """Start the server inside its limits. SpawnException when they can't be had."""
-        entitlement = self.entitle()
+        entitlement = await self.entitle()
         try:
             self.enforcement = translate(entitlement.limits, version=await self._cgroup_version())
-            for field, why in self.enforcement.cannot.items():
-                rule = entitlement.grants[field].rule
-                raise refusal(f"{field} (from {rule}) can't be held: {why}", reason="cannot")
+            self._refuse_what_cannot(entitlement)
             await self._refuse_old_container()
-            started: tuple[str, int] = await super().start()
+            async with self.aside.places.taken(entitlement, self.container_name, self._host()):
+                started: tuple[str, int] = await super().start()
+        except FullError as error:
+            raise self._refusal_of_full(error.full) from error
         except docker.errors.APIError as error:
             fact = f"Docker refused the server's container: {error.explanation or error}"
-            raise refusal(fact, reason="engine", status_code=500) from error
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            raise refusal(f"The Docker engine does not answer ({error})", reason="engine", status_code=503) from error
+            raise self.refusal(fact, reason="engine", status_code=500) from error
+        except (docker.errors.DockerException, requests.RequestException, TimeoutError) as error:
+            told = str(error) or f"not within {TIMEOUT_S} s"
+            raise self.refusal(
+                f"The Docker engine does not answer ({told})", reason="engine", status_code=503
+            ) from error
         return started
 
     async def _cgroup_version(self) -> CgroupVersion:
         return await self.aside.run(lambda _client: self.aside.cgroup_version)
+
+    def _refuse_what_cannot(self, entitlement: Entitlement) -> None:
+        """Refuse what Docker can't hold, unless the policy says that it is best effort: then it is told."""
+        for field, why in self._enforced().cannot.items():
+            fact = f"{field} (from {entitlement.grants[field].rule}) can't be held: {why}"
+            if self.policy is None or field not in self.policy.best_effort:
+                raise self.refusal(fact, reason="cannot")
+            self.log.warning("The server of %s starts without a limit, as the policy allows: %s", self._log_name, fact)
+            self.tell(f"{fact}; the policy lets the server start without it")
+
+    # -- room ----------------------------------------------------------------------------------------------------
+
+    def _host(self) -> Host | None:
+        return self.policy.host if self.policy is not None else None
+
+    def _refusal_of_full(self, full: Full) -> SpawnException:
+        if full.reason == "servers":
+            return self.refusal(full.fact, reason=full.reason, remedy=full.remedy)
+        exception = self.refusal(full.fact, reason=full.reason, status_code=503, remedy=full.remedy)
+        exception.headers = {"Retry-After": str(RETRY_S)}  # JupyterHub sends them
+        return exception
+
+    async def room(self, policy: Policy) -> tuple[Amount, ...] | None:
+        """What the engine's host has for servers; `None` when the engine does not answer."""
+        if policy.host is None:
+            return ()
+        places = self.aside.places
+        try:
+            return room(policy.host, await places.machine(), await places.holdings())
+        except (docker.errors.DockerException, requests.RequestException, TimeoutError) as error:
+            self.log.warning("The engine does not say what its host has left: %s", error)
+            return None
 
     async def _refuse_old_container(self) -> None:
         """Refuse a container that would be started again with other limits than the policy's (`remove = False`)."""
         found = None if self.remove else await self.get_object()
         if found and (wrong := disagreements(self._enforced().ask, found["HostConfig"])):
             remedy = f"Remove the container {self.container_name}, or set c.DockerSpawner.remove = True."
-            raise refusal(f"The server's container has other limits: {'; '.join(wrong)}", reason="old", remedy=remedy)
+            raise self.refusal(
+                f"The server's container has other limits: {'; '.join(wrong)}", reason="old", remedy=remedy
+            )
 
     def _enforced(self) -> Enforcement:
         if self.enforcement is None:  # start() was bypassed: nothing may run without limits
-            raise refusal("No limits were decided for this server", reason="limits")
+            raise self.refusal("No limits were decided for this server", reason="limits")
         return self.enforcement
 
     async def pull_image(self, image: str) -> None:
@@ -82,7 +127,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
             await super().pull_image(image)
         except docker.errors.APIError as error:
             fact = f"The image {image} is not on this machine, and can't be pulled: {error.explanation or error}"
-            raise refusal(fact, reason="image", status_code=500) from error
+            raise self.refusal(fact, reason="image", status_code=500) from error
 
     # -- creation ------------------------------------------------------------------------------------------------
 
@@ -104,7 +149,9 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         if method == "create_container":
             kwargs["labels"] = {**(kwargs.get("labels") or {}), **self._labels()}
             if wrong := disagreements(self._enforced().ask, kwargs["host_config"]):
-                raise refusal(f"The hub's configuration would change a limit: {'; '.join(wrong)}", reason="override")
+                raise self.refusal(
+                    f"The hub's configuration would change a limit: {'; '.join(wrong)}", reason="override"
+                )
         return super().docker(method, *args, **kwargs)
 
     async def _awaited(self, setting: Any) -> dict[str, Any]:
@@ -126,7 +173,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
                 how = "loosen" if theirs > ours else "change"
                 told = f"{trait} is {tell(trait, theirs)}, the policy says {tell(trait, ours)}"
                 fact = f"The hub's configuration would {how} a limit: {told}"
-                raise refusal(fact, reason="override", remedy=_REMEDY)
+                raise self.refusal(fact, reason="override", remedy=_REMEDY)
 
     def _refuse_rival_host_config(self, theirs: dict[str, Any]) -> None:
         ask = self._enforced().ask
@@ -137,7 +184,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         wrong += [f"{key} is {said[key]!r}" for option, key in RIVALS.items() if option in ask and said.get(key)]
         if wrong:
             fact = f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}"
-            raise refusal(fact, reason="override", remedy=_REMEDY)
+            raise self.refusal(fact, reason="override", remedy=_REMEDY)
 
     @contextmanager
     def _holding(self, **values: Any) -> Iterator[None]:
@@ -162,16 +209,12 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         }
         return given | ({labels.NOTEBOOK: str(self._place().notebook)} if self.copy_notebook else {})
 
-    def get_env(self) -> dict[str, str]:
-        """JupyterHub's environment, and `PIDS_LIMIT` beside its `MEM_LIMIT` and `CPU_LIMIT`."""
-        env: dict[str, str] = super().get_env()
-        pids_limit = self.entitlement.limits.pids_limit if self.entitlement is not None else None
-        return env if pids_limit is None else env | {"PIDS_LIMIT": str(pids_limit)}
-
     # -- the notebook --------------------------------------------------------------------------------------------
 
     async def start_object(self) -> None:
-        """Copy the notebook into the container, then start it."""
+        """Look whether there still is room, copy the notebook into the container, then start it."""
+        if self.entitlement is not None:
+            await self.aside.places.check(self.entitlement, self.container_name, self._host())
         if self.copy_notebook:
             await self._copy_notebook()
         self.tell(f"Starting with {self.summary()}", progress=50)

@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyterhub.spawner import SpawnException
-from traitlets import HasTraits, Unicode
+from jupyterhub.utils import maybe_future
+from traitlets import HasTraits, Unicode, default
 
-from spawner_limits.errors import PolicyError
+from spawner_limits.errors import RequestError
 from spawner_limits.limits import tell
-from spawner_limits.policy.file import load
+from spawner_limits.policy.request import SIZE, Request, without_ours
 from spawner_limits.policy.resolve import resolve
+from spawner_limits.policy.standing import Standing, State
+from spawner_limits.spawners import form
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
+    from spawner_limits.policy.capacity import Amount
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
-_ADMINISTRATOR = "Ask the administrator of this hub."
+THREAD_HINTS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+"""environment variables by which numerical libraries size their threads; they see the host's cores, not the quota"""
 
 
-def refusal(fact: str, *, reason: str, status_code: int = 403, remedy: str = _ADMINISTRATOR) -> SpawnException:
+def refusal(
+    fact: str, *, reason: str, status_code: int = 403, remedy: str = "", contact: str | None = None
+) -> SpawnException:
     """A spawn that is refused: a page and a log line without traceback, and `reason` in the hub's metrics."""
-    return SpawnException(f"{fact}. {remedy}", reason=reason, status_code=status_code)
+    ask = f"Ask {contact}." if contact else "Ask the administrator of this hub."
+    return refused(" ".join(filter(None, (f"{fact}.", remedy, ask))), reason=reason, status_code=status_code)
+
+
+def refused(message: str, *, reason: str, status_code: int) -> SpawnException:
+    """As `refusal`, in these words alone."""
+    exception = SpawnException(message, reason=reason, status_code=status_code)
+    # what the form shows; it would else begin with the exception's name
+    exception.jupyterhub_message = message
+    return exception
 
 
 class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
@@ -35,45 +60,143 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         config=True, help="The policy: what each user and group may use. A change counts from the next spawn on."
     )
 
+    user_options: dict[str, Any]
+    """JupyterHub's: what the server asks for"""
     entitlement: Entitlement | None = None
-    _policies: dict[str, tuple[tuple[int, int, int], Policy]] = {}  # noqa: RUF012  one cache for all spawners
+    policy: Policy | None = None
+    """the one that the entitlement was made from, without its groups and users"""
+    standings: ClassVar[dict[str, Standing]] = {}
+    """by the file's path: one for all spawners"""
+    _readings: ClassVar[dict[str, asyncio.Task[State]]] = {}
     _told: tuple[dict[str, Any], ...] = ()
     _news: asyncio.Event | None = None
 
-    def policy(self) -> Policy:
-        """The policy as its file is now. SpawnException (503) when there is none that can be used."""
-        try:
-            return self._current_policy()
-        except PolicyError as error:
-            self.log.error(  # noqa: TRY400  a mistake in the policy, not in the code
-                "No policy that can be used, so every spawn is refused:\n%s",
-                error,
-            )
-            count = len(error.problems)
+    # -- the policy ----------------------------------------------------------------------------------------------
+
+    @property
+    def standing(self) -> Standing:
+        """Which policy counts now, and what is wrong with its file."""
+        return self.standings.setdefault(self.policy_file, Standing(Path(self.policy_file)))
+
+    async def current_policy(self) -> Policy:
+        """The last good policy of the file. SpawnException (503) when there is none."""
+        state = await self._read() if self.standing.is_stale() else self.standing.state
+        if state.policy is None:
+            count = len(state.problems)
             mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
             fact = f"There is no valid policy of limits ({mistakes} in {Path(self.policy_file).name})"
-            raise refusal(fact, reason="policy", status_code=503) from error
+            raise refusal(fact, reason="policy", status_code=503)
+        return state.policy
 
-    def _current_policy(self) -> Policy:
-        path = Path(self.policy_file)
+    async def _read(self) -> State:
+        """Read the file beside the event loop, once for all who wait for it."""
+        if self.policy_file not in self._readings:
+            self._readings[self.policy_file] = asyncio.ensure_future(self._refresh())
+        return await asyncio.shield(self._readings[self.policy_file])
+
+    async def _refresh(self) -> State:
         try:
-            stat = path.stat()
-        except OSError:
-            return load(path)  # says what is wrong
-        # inotify misses changes on bind mounts and ConfigMaps; a stat does not
-        state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        known = self._policies.get(self.policy_file)
-        if known is None or known[0] != state:
-            self._policies[self.policy_file] = known = (state, load(path))
-        return known[1]
+            state = await asyncio.to_thread(self.standing.refresh)
+        finally:
+            del self._readings[self.policy_file]
+        if state.problems:
+            told = "\n".join(map(str, state.problems))
+            what = "every spawn is refused" if state.policy is None else "the last good one stays in force"
+            self.log.error("The policy can't be used, so %s:\n%s", what, told)
+        elif state.policy is not None:
+            self.log.info("The policy %s is in force (sha256 %.12s)", self.policy_file, state.policy.sha256)
+        return state
 
-    def entitle(self) -> Entitlement:
-        """Decide what this server may use, and say so on the spawn page."""
-        groups = [group.name for group in self.user.groups]
-        self._told, self.entitlement = (), resolve(self.policy(), self.user.name, groups, self.name)
+    # -- the entitlement -----------------------------------------------------------------------------------------
+
+    async def entitle(self) -> Entitlement:
+        """Decide what this server may use, and say so on the spawn page. SpawnException where that can't be decided."""
+        policy = await self.current_policy()
+        self._told, self.policy = (), policy.without_people()
+        try:
+            self.entitlement = self._resolved(policy, Request.read(self.user_options))
+        except RequestError as error:
+            self._forget_request()
+            raise refused(f"{error}.", reason="request", status_code=400) from error
         for place, (name, grant) in enumerate(self.entitlement.grants.items()):
             self.tell(f"{name} {tell(name, grant.value)}, from {grant.origin}", progress=10 + place)
         return self.entitlement
+
+    def _resolved(self, policy: Policy, request: Request) -> Entitlement:
+        groups = [group.name for group in self.user.groups]
+        return resolve(policy, self.user.name, groups, self.name, now=datetime.now(UTC), request=request)
+
+    def _forget_request(self) -> None:
+        # JupyterHub has kept it, and would give it to each later spawn that comes without one
+        self.user_options = self.orm_spawner.user_options = without_ours(self.user_options)
+        self.db.commit()
+
+    def refusal(self, fact: str, *, reason: str, **more: Any) -> SpawnException:
+        """`refusal`, naming whom the policy says to ask."""
+        return refusal(fact, reason=reason, contact=self.policy.contact if self.policy is not None else None, **more)
+
+    def get_env(self) -> dict[str, str]:
+        """JupyterHub's environment; beside its `MEM_LIMIT` and `CPU_LIMIT` also `PIDS_LIMIT`, and hints for threads."""
+        env: dict[str, str] = super().get_env()
+        limits = self.entitlement.limits if self.entitlement is not None else None
+        if limits is not None and limits.pids_limit is not None:
+            env["PIDS_LIMIT"] = str(limits.pids_limit)
+        if limits is not None and limits.cpu_limit is not None and self.policy is not None and self.policy.thread_hints:
+            threads = str(math.ceil(limits.cpu_limit))
+            env = dict.fromkeys(THREAD_HINTS, threads) | env
+        return env
+
+    # -- what people see -----------------------------------------------------------------------------------------
+
+    @default("options_form")  # type: ignore[untyped-decorator]  # traitlets is not typed
+    def _default_options_form(self) -> Callable[[Any], Any]:
+        """Before a start: what one gets and why, and the sizes, where there are some to pick."""
+        others = super()._default_options_form() if hasattr(super(), "_default_options_form") else ""
+
+        async def options_form(_spawner: Any) -> str:
+            return await self._sizes_form() + (await maybe_future(others) or "")
+
+        return options_form
+
+    @default("options_from_form")  # type: ignore[untyped-decorator]
+    def _default_options_from_form(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        others: Any = super()._default_options_from_form() if hasattr(super(), "_default_options_from_form") else dict
+
+        def options_from_form(given: Mapping[str, Any]) -> dict[str, Any]:
+            theirs = {key: value for key, value in others(given).items() if key != SIZE}
+            return theirs | ({SIZE: given[SIZE][0]} if given.get(SIZE) else {})
+
+        return options_from_form
+
+    @default("apply_user_options")  # type: ignore[untyped-decorator]
+    def _default_apply_user_options(self) -> Callable[[Any, Mapping[str, Any]], None]:
+        # ours are read in `start`; without this, JupyterHub would warn of them at each spawn
+        def apply_user_options(_spawner: Any, options: Mapping[str, Any]) -> None:
+            if unknown := without_ours(options):
+                self.log.debug("user_options of %s that are not about limits: %s", self._log_name, ", ".join(unknown))
+
+        return apply_user_options
+
+    async def _sizes_form(self) -> str:
+        policy = await self.current_policy()
+        usual = self._resolved(policy, Request())
+        if not usual.sizes:
+            return ""
+        offers = [self._resolved(policy, Request(size=size)) for size in usual.sizes]
+        return form.render(offers, self._last_size(usual), await self.room(policy), policy)
+
+    def _last_size(self, usual: Entitlement) -> str | None:
+        """The size that was picked the last time, if it still may be; else the usual one."""
+        try:
+            last = Request.read(self.orm_spawner.user_options).size
+        except RequestError:
+            last = None
+        return last if last in usual.sizes else usual.size
+
+    async def room(self, policy: Policy) -> tuple[Amount, ...] | None:
+        """What the host has for servers; `None`: it can't be told. Spawners of an engine that can, do."""
+        del policy
+        return ()
 
     def summary(self) -> str:
         """All limits in one line, by the rule that they came from; the last line of the spawn page is the one seen."""

@@ -38,7 +38,8 @@ users:
 # one user for each group of jupyterhub_config.py, named after it
 OVERRIDDEN = (
     "loose-trait", "loose-answer", "tight-trait", "loose-cores", "loose-host", "loose-swap", "loose-nano",
-    "loose-callable", "loose-create", "same", "harmless", "tmpfs", "kept", "no-image", "no-notebook", "broken-notebook",
+    "loose-callable", "loose-create", "same", "harmless", "tmpfs", "kept", "no-image", "no-notebook", "no-policy",
+    "broken-notebook",
 )  # fmt: skip
 USERS = ("dan", "sue", "eve", "gus", "pat", *OVERRIDDEN)
 GROUPS = {"students": ["sue", "eve"]} | {name: [name] for name in OVERRIDDEN}
@@ -55,10 +56,10 @@ class TestHub(DemoHub):
         headers = {"Authorization": f"token {self.token}"}
         return requests.request(method, f"{self.api_url}{path}", headers=headers, timeout=150, **arguments)
 
-    def start(self, user, server=""):
+    def start(self, user, server="", **options):
         """Ask for a server; wait until it is ready, and give back how it went: the answer and the progress."""
         path = f"/users/{user}/servers/{server}" if server else f"/users/{user}/server"
-        answer = self.api("POST", path)
+        answer = self.api("POST", path, **({"json": {"user_options": options}} if options else {}))
         return answer, self.progress(path) if answer.status_code == 202 else []
 
     def progress(self, path):
@@ -67,9 +68,9 @@ class TestHub(DemoHub):
             lines = (line for line in stream.iter_lines() if line.startswith(b"data: "))
             return [json.loads(line.removeprefix(b"data: ")) for line in lines]
 
-    def refused(self, user):
+    def refused(self, user, server="", **options):
         """Ask for a server that must not start; give back why not."""
-        answer, events = self.start(user)
+        answer, events = self.start(user, server, **options)
         return events[-1]["message"] if events else answer.json()["message"]
 
     def stop(self, user, server=""):

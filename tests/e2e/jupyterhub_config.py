@@ -32,6 +32,7 @@ c.Spawner.group_overrides = {
         "tmpfs": {"extra_host_config": {"tmpfs": {"/home/jovyan/work": "uid=1000,gid=100"}}},
         "kept": {"remove": False},
         "no-image": {"image": "spawner-limits/no-such-image:1"},
+        "no-policy": {"policy_file": os.environ["SPAWNER_LIMITS_TEST_POLICY"] + ".broken"},
         "no-notebook": {"copy_notebook": False},
         "broken-notebook": {"volumes": {os.environ["SPAWNER_LIMITS_TEST_VOLUME"]: "/home/jovyan/work"}},
     }.items()

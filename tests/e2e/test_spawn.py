@@ -202,15 +202,40 @@ BAD_POLICIES = {
 
 
 @pytest.mark.parametrize("text", BAD_POLICIES.values(), ids=BAD_POLICIES)
-def test_without_a_valid_policy_nothing_starts(hub, policy, text):
-    """Spawns are refused and the hub lives; mended, it spawns again."""
+def test_without_a_policy_that_ever_was_valid_nothing_starts(hub, text):
+    """Spawns are refused (503) and the hub lives."""
+    broken = hub.policy.with_name("limits.yaml.broken")
+    broken.unlink(missing_ok=True) if text is None else broken.write_text(text)
+    answer, events = hub.start("no-policy")
+    assert answer.status_code == 503 or events[-1]["failed"]
+    assert "There is no valid policy of limits" in (events[-1]["message"] if events else answer.json()["message"])
+    assert hub.container("no-policy") is None
+    assert hub.api("GET", "/users/dan").ok
+
+
+def test_once_the_policy_is_mended_servers_start(hub):
+    """The hub needs no restart for that."""
+    hub.policy.with_name("limits.yaml.broken").write_text(hub.policy.read_text())
+    assert started(hub, "no-policy")["HostConfig"]["Memory"] == 256 * MIB
+    hub.stop("no-policy")
+
+
+@pytest.mark.parametrize("text", BAD_POLICIES.values(), ids=BAD_POLICIES)
+def test_breaking_the_policy_changes_nothing_and_is_reported_once(hub, policy, text):
+    """The last good policy stays in force; the log says once what is wrong; the mended file counts again."""
     good = policy.read_text()
+    assert started(hub, "dan")["HostConfig"]["Memory"] == 256 * MIB  # it has been read
+    hub.stop("dan")
+    before = len(hub.said())
     policy.unlink() if text is None else policy.write_text(text)
-    refusal = hub.refused("dan")
-    assert "There is no valid policy of limits" in refusal
-    assert hub.container("dan") is None
-    policy.write_text(good)
-    assert started(hub, "dan")["HostConfig"]["Memory"] == 256 * MIB
+    for user in ("dan", "sue"):
+        assert started(hub, user)["HostConfig"]["Memory"] == (256 if user == "dan" else 320) * MIB
+        hub.stop(user)
+    said = hub.said()[before:]
+    assert said.count("The policy can't be used, so the last good one stays in force:\n") == 1
+    assert f"{policy}:" in said
+    policy.write_text(good.replace("mem_limit: 256M", "mem_limit: 272M"))
+    assert started(hub, "dan")["HostConfig"]["Memory"] == 272 * MIB
     hub.stop("dan")
 
 

@@ -1,0 +1,81 @@
+"""The spawn page's form: what each size gives and why, and what the host has left. Pure; works without JavaScript.
+
+JupyterHub puts it into its own page, with Bootstrap 5 there. Every text is escaped.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from spawner_limits.limits import FIELDS, tell
+from spawner_limits.policy.keys import REQUESTABLE, show_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spawner_limits.policy.capacity import Amount
+    from spawner_limits.policy.entitlement import Entitlement, Grant
+    from spawner_limits.policy.model import Policy
+
+_LIMIT = {"memory": "mem_limit", "CPU": "cpu_limit"}
+
+
+def render(offers: Sequence[Entitlement], chosen: str | None, room: Sequence[Amount] | None, policy: Policy) -> str:
+    """The form as HTML. `offers`: one entitlement for each size; `room`: of the host, `None` where it is unknown."""
+    template = _environment().get_template("form.html.j2")
+    page: str = template.render(offers=offers, chosen=chosen, room=room, policy=policy)
+    return page
+
+
+def limits(offer: Entitlement) -> list[tuple[str, str]]:
+    """What a size gives: each resource and its limit, for people."""
+    return [(FIELDS[name].words, tell(name, offer.grants[name].value)) for name in REQUESTABLE if name in offer.grants]
+
+
+def reasons(offer: Entitlement) -> str:
+    """`memory and CPU from size small; processes from defaults`."""
+    told: dict[str, list[str]] = {}
+    for name in REQUESTABLE:
+        if name in offer.grants:
+            told.setdefault(why(name, offer.grants[name]), []).append(FIELDS[name].words)
+    return "; ".join(f"{_listed(resources)} {reason}" for reason, resources in told.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def shared(offers: Sequence[Entitlement]) -> list[tuple[str, str, str]]:
+    """The limits that no size changes."""
+    first = offers[0].grants
+    names = [name for name in first if name not in REQUESTABLE and first[name].follows is None]
+    same = [name for name in names if all(offer.grants.get(name) == first[name] for offer in offers)]
+    return [(FIELDS[name].words, tell(name, first[name].value), why(name, first[name])) for name in same]
+
+
+def why(name: str, grant: Grant) -> str:
+    """`from group research until 2026-12-31 17:00 UTC (lowered from 8.00 GiB by ceiling)`."""
+    until = f" until {show_until(grant.until)}" if grant.until is not None else ""
+    told = f"from {grant.rule}{until}"
+    if grant.clamped_by is None:
+        return told
+    return f"{told} (lowered from {tell(name, grant.clamped_from)} by {grant.clamped_by})"
+
+
+def too_large(offer: Entitlement, room: Sequence[Amount] | None) -> str:
+    """Of which resource the host has too little left for a size; empty where it fits."""
+    asked = {amount: getattr(offer.limits, _LIMIT[amount.resource]) for amount in room or ()}
+    return " and ".join(one.resource for one, value in asked.items() if value is not None and not one.fits(value))
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("spawner_limits.spawners", ".")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(limits=limits, reasons=reasons, shared=shared, too_large=too_large, tell=tell)
+    return environment
