@@ -1,46 +1,102 @@
-"""Write the tables in docs/ that are made from the code. `python docs/generate.py`; a test holds them true."""
+"""Write the tables and the schema in docs/, made from the code. `python docs/generate.py`; a test holds them true."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.engines.docker import TABLE
+from spawner_limits.engines import docker as docker_engine
+from spawner_limits.engines import kube as kube_engine
+from spawner_limits.engines import swarm as swarm_engine
 from spawner_limits.limits import FIELDS, tell
+from spawner_limits.policy import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 HERE = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def fields() -> str:
-    """Every key of a rule, what it counts, and its bounds."""
+    """Every field of a server, its bounds, what it does, and how it is proved."""
     rows = (
         (
             f"`{field.name}`",
+            schema.FIELD_ENTRIES[field.name].effect,
             field.unit,
             "–" if field.minimum is None else tell(field.name, field.minimum),
             "–" if field.maximum is None else tell(field.name, field.maximum),
             "yes" if field.unlimited else "no",
+            schema.FIELD_ENTRIES[field.name].takes_effect,
+            schema.FIELD_ENTRIES[field.name].proof,
         )
         for field in FIELDS.values()
     )
-    return _table(("key", "counts", "least", "most", "may be `unlimited`"), rows)
+    head = ("key", "what it is", "counts", "least", "most", "may be `unlimited`", "takes effect", "proved by")
+    return _table(head, rows)
+
+
+def rules() -> str:
+    """The other keys of a rule."""
+    return _entries(schema.RULE_ENTRIES)
+
+
+def sections() -> str:
+    """The file's sections."""
+    return _entries(schema.SECTION_ENTRIES)
+
+
+def _entries(entries: Mapping[str, schema.Entry]) -> str:
+    rows = ((f"`{name}`", one.takes, one.effect, one.takes_effect, one.proof) for name, one in entries.items())
+    return _table(("key", "takes", "what it does", "takes effect", "seen in"), rows)
 
 
 def docker() -> str:
     """What each field becomes in Docker, and which files of the Linux kernel must show it."""
     rows = (
         (f"`{row.field}`", _code(row.option), _code(row.inspect), _code(*row.v1), _code(*row.v2), row.note or "–")
-        for row in TABLE
+        for row in docker_engine.TABLE
     )
     return _table(("policy", "`extra_host_config`", "`docker inspect`", "cgroup v1", "cgroup v2", "note"), rows)
 
 
-TABLES = {"fields": fields, "docker": docker}
+def swarm() -> str:
+    """What each field becomes in Swarm, from which version of Docker's API on, and which files must show it."""
+    rows = (
+        (
+            f"`{row.field}`",
+            _code(row.option),
+            "–" if row.since is None else ".".join(map(str, row.since)),
+            _code(*row.v1),
+            _code(*row.v2),
+            row.note or "–",
+        )
+        for row in swarm_engine.TABLE
+    )
+    return _table(("policy", "`Resources`", "since API", "cgroup v1", "cgroup v2", "note"), rows)
+
+
+def kube() -> str:
+    """What each field becomes in Kubernetes, and which files of the Linux kernel must show it."""
+    rows = (
+        (f"`{row.field}`", _code(row.option), _code(*row.v1), _code(*row.v2), row.note or "–")
+        for row in kube_engine.TABLE
+    )
+    return _table(("policy", "`resources`", "cgroup v1", "cgroup v2", "note"), rows)
+
+
+TABLES = {"sections": sections, "fields": fields, "rules": rules, "docker": docker, "swarm": swarm, "kube": kube}
+
+
+SCHEMA = HERE / "limits.schema.json"
+
+
+def schema_text() -> str:
+    """The JSON Schema of the policy file, as it is published."""
+    return json.dumps(schema.schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def generated(text: str) -> str:
@@ -58,5 +114,6 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
     for page in HERE.glob("*.md"):
         page.write_text(generated(page.read_text(encoding="utf-8")), encoding="utf-8")

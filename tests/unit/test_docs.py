@@ -17,7 +17,7 @@ import typer
 import spawner_limits
 from docs.generate import generated
 from spawner_limits.cli.main import app
-from spawner_limits.engines.docker import TABLE
+from spawner_limits.engines import docker, kube, swarm
 from spawner_limits.errors import LimitsError, PolicyError
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy.file import SECTIONS, load, parse
@@ -70,11 +70,12 @@ def test_tables_are_made_from_the_code(page):
 
 
 def test_tables_are_there():
-    """Every field has its row in both tables, and each page's tables are marked, so that the test above sees them."""
+    """Every field has its row in each engine's table, and all tables are marked, so that the test above sees them."""
     policy = text(ROOT / "docs" / "policy.md")
-    assert re.findall(r"<!-- table: (\w+) -->", policy) == ["fields", "docker"]
-    rows = re.findall(r"^\| `(\w+)` \|", policy, flags=re.MULTILINE)
-    assert rows == [*FIELDS, *(row.field for row in TABLE)]
+    tables = ["sections", "fields", "rules", "docker", "swarm", "kube"]
+    assert re.findall(r"<!-- table: (\w+) -->", policy) == tables
+    rows = re.findall(r"^\| `(\w+)` \|", policy[policy.index("table: docker") :], flags=re.MULTILINE)
+    assert rows == [row.field for engine in (docker, swarm, kube) for row in engine.TABLE]
 
 
 # -- the policy --------------------------------------------------------------------------------------------------------
@@ -117,7 +118,8 @@ def test_the_message_in_the_docs_is_a_real_one():
     (shown,) = (one.strip() for one in blocks(ROOT / "docs" / "policy.md", "") if one.startswith("limits.yaml:"))
     with pytest.raises(PolicyError) as caught:
         parse(
-            b"version: 1" + b"\n" * 9 + b"groups:\n  research:\n    mem_limt: 1G\n".replace(b"\n", b"\n", 1),
+            b"version: 1\ndefaults: {mem_limit: 1G, cpu_limit: 1, pids_limit: 100}" + b"\n" * 8 + b"groups:\n"
+            b"  research:\n    mem_limt: 1G\n",
             "limits.yaml",
         )
     assert str(caught.value) == shown
@@ -167,8 +169,9 @@ def test_options_in_the_docs_exist(option):
 
 @pytest.mark.parametrize(("verb", "option"), [(verb, name) for verb, names in OPTIONS.items() for name in names])
 def test_every_option_is_documented(verb, option):
-    """The verb's page names it."""
-    assert re.search(rf"{option}(?![\w-])", text(ROOT / "docs" / f"{verb}.md"))
+    """The verb's page names it, or the one on all smaller commands."""
+    page = ROOT / "docs" / f"{verb}.md"
+    assert re.search(rf"{option}(?![\w-])", text(page if page.exists() else page.with_name("commands.md")))
 
 
 TARGETS = re.findall(r"^(\w+):", text(ROOT / "Makefile"), flags=re.MULTILINE)
