@@ -5,16 +5,20 @@ Exit codes: 0 fine · 1 a check failed · 2 usage, or an invalid policy · 3 unk
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from spawner_limits import __version__
-from spawner_limits.cli import verify
-from spawner_limits.errors import LimitsError
+from spawner_limits.cli import check, explain, init, set_, verify
+from spawner_limits.errors import LimitsError, PolicyError
 from spawner_limits.proof import interrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = typer.Typer(
     help="Limits for JupyterHub's Docker servers, proved from the Linux kernel's counters.",
@@ -39,16 +43,28 @@ def _options(
     pass
 
 
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("explain")(explain.explain)
+app.command("set")(set_.set_)
 app.command("verify")(verify.verify)
 
 
 def main() -> NoReturn:
     """Run the command; a mistake of the user's ends in one message and an exit code, never in a traceback."""
     interrupt.heed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # as stderr does: a file's name need not be text, nor the terminal know every character
+        sys.stdout.reconfigure(errors="backslashreplace")
+    run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Run a verb with its arguments; SystemExit has the exit code."""
     try:
-        app()
+        app(list(arguments))
     except LimitsError as error:
-        sys.exit(_ended(str(error), error.exit_code))
+        sys.exit(_ended(error))
     except KeyboardInterrupt:
         sys.exit(interrupt.EXIT_CODE)
     except BrokenPipeError:
@@ -58,6 +74,10 @@ def main() -> NoReturn:
     raise AssertionError  # typer always exits
 
 
-def _ended(message: str, code: int) -> int:
-    print(f"spawner-limits: {message}", file=sys.stderr)  # noqa: T201
-    return code
+def _ended(error: LimitsError) -> int:
+    message = f"spawner-limits: {error}"
+    if isinstance(error, PolicyError):  # its lines begin with the place, for editors to jump to
+        count = len(error.problems)
+        message = f"{error}\nspawner-limits: {'1 mistake' if count == 1 else f'{count} mistakes'} in the policy"
+    print(message, file=sys.stderr)  # noqa: T201
+    return error.exit_code

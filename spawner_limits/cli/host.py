@@ -1,0 +1,48 @@
+"""The machine that this runs on, as far as a policy is judged by it. Asks no engine, and decides nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spawner_limits import units
+from spawner_limits.errors import LimitsError, UsageError
+from spawner_limits.kernel import where
+from spawner_limits.policy.capacity import Machine
+
+if TYPE_CHECKING:
+    from spawner_limits.engines.base import CgroupVersion
+
+
+def machine(memory: str | None = None, cores: int | None = None, *, root: Path = Path("/")) -> Machine:
+    """The host, or one of that memory and so many cores. UsageError where `memory` is no size, or can't be read."""
+    size = _memory(root) if memory is None else _size(memory)
+    return Machine(memory_bytes=size, cores=cores or os.cpu_count() or 1)
+
+
+def cgroup_version(*, root: Path = Path("/")) -> CgroupVersion | None:
+    """The version of cgroups that memory is limited by on this host; `None`: that can't be seen from here."""
+    try:
+        return where.find(os.getpid(), root=root).versions["memory"]
+    except (LimitsError, OSError):
+        return None
+
+
+def _size(text: str) -> int:
+    try:
+        return units.parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"--memory {text or '(empty)'}: {error}") from None
+
+
+def _memory(root: Path) -> int:
+    path = root / "proc" / "meminfo"
+    try:
+        found = re.search(r"^MemTotal: +([0-9]+) kB$", path.read_text(encoding="ascii"), flags=re.MULTILINE)
+    except (OSError, UnicodeError):
+        found = None
+    if found is None:
+        raise UsageError(f"{path} does not say how much memory this host has; give it with --memory")
+    return int(found[1]) * units.KIB
