@@ -10,7 +10,7 @@ install = { echo "$@: installing $(1)" >&2; log=$$(mktemp); export DEBIAN_FRONTE
 	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $(1); } >$$log 2>&1 9>&- || { cat $$log >&2; exit 1; }; \
 	rm -f $$log; }
 
-.PHONY: demo hub test lint engine image proxy browser clean
+.PHONY: demo hub test lint bench engine image proxy browser clean
 
 demo: engine image proxy $(VENV)/hub  ## prove three users' limits on a real hub
 	@$(BIN)/python -m demo
@@ -27,6 +27,9 @@ lint: $(VENV)/dev
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: $(VENV)/dev  ## what a policy costs; 1 where a target is missed
+	@$(BIN)/python -m benchmarks.policy
 
 engine:
 	@docker/engine.sh
