@@ -9,7 +9,7 @@ these lower what one really has; as all of them only lower, the values are those
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from spawner_limits import units
@@ -21,11 +21,11 @@ from spawner_limits.policy.model import group_key, user_key
 from spawner_limits.policy.request import SIZE, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from spawner_limits.limits import Value
-    from spawner_limits.policy.model import Policy, Rule, Setting
+    from spawner_limits.policy.model import Given, Policy, Rule, Setting
     from spawner_limits.policy.relations import Relation
 
     Source: TypeAlias = tuple[Setting, Rule]
@@ -82,7 +82,7 @@ def resolve(  # noqa: PLR0913  whose server, when, and what it asks for
 def _sources(policy: Policy, user: str, groups: Sequence[Rule], now: datetime) -> Sources:
     sources = {key: (setting, policy.defaults) for key, setting in policy.defaults.values.items()}
     if groups:
-        sources.update(_combined(policy, [(rule, _given(rule, now)) for rule in groups]))
+        sources.update(_combined(policy, groups, now))
     if (own := policy.users.get(user_key(user))) is not None:
         sources.update(_given(own, now))
     return sources
@@ -101,29 +101,26 @@ def _is_over(rule: Rule, now: datetime) -> bool:
     return rule.until is not None and now >= rule.until
 
 
-def _combined(policy: Policy, groups: list[tuple[Rule, Sources]]) -> Sources:
+def _combined(policy: Policy, groups: Sequence[Rule], now: datetime) -> Sources:
     """The groups' values, joined. Where several give the same, the first group by name is named."""
     if policy.combine == "first":
-        groups = sorted(groups, key=lambda group: -(group[0].priority or 0))
-    combined: Sources = {}
-    for _, sources in groups:
-        for key, source in sources.items():
-            known = combined.setdefault(key, source)
-            if known[0].value != source[0].value and policy.combine != "first":
-                combined[key] = _joined(policy, key, known, source)
-    if policy.combine != "first" and "sizes" in combined:
-        combined["sizes"] = _joined_sizes(policy, [sources["sizes"] for _, sources in groups if "sizes" in sources])
-    return combined
+        groups = sorted(groups, key=lambda rule: -(rule.priority or 0))
+    given: dict[str, dict[Given, Source]] = {}
+    for rule in groups:
+        for key, source in _given(rule, now).items():
+            # only different values are compared: a user may be in many groups
+            given.setdefault(key, {}).setdefault(source[0].value, source)
+    return {key: _joined(policy, key, sources) for key, sources in given.items()}
 
 
-def _joined(policy: Policy, key: str, known: Source, more: Source) -> Source:
-    if key == "sizes":  # all groups' at once
-        return known
-    if key == "default_size":
-        looser = _extent(policy, more[0].value) > _extent(policy, known[0].value)
-    else:
-        looser = _looseness(key, more[0].value) > _looseness(key, known[0].value)
-    return more if looser is (policy.combine == "most") else known
+def _joined(policy: Policy, key: str, given: Mapping[Given, Source]) -> Source:
+    """One of the different values that are given for a key, or of `sizes` what they come to."""
+    if policy.combine == "first" or len(given) == 1:
+        return next(iter(given.values()))
+    if key == "sizes":
+        return _joined_sizes(policy, [*given.values()])
+    extent = partial(_extent, policy) if key == "default_size" else partial(_looseness, key)
+    return given[(max if policy.combine == "most" else min)(given, key=extent)]
 
 
 def _joined_sizes(policy: Policy, lists: Sequence[Source]) -> Source:

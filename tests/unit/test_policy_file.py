@@ -234,6 +234,10 @@ NOT_A_FILE_OF_OURS = {
         "# äöü ".encode() + b"\xff",
         "limits.yaml:1:7: not UTF-8: byte 0xff; save the file as UTF-8",
     ),
+    "not UTF-8 after a byte order mark": (
+        b"\xef\xbb\xbfa: 1\nb: \xe9\n",
+        "limits.yaml:2:4: not UTF-8: byte 0xe9; save the file as UTF-8",
+    ),
     "a control character": ("version: 1\n# \x07", 'limits.yaml:2:3: "\\x07", a character that YAML does not allow'),
     "a control character after a byte order mark": (
         "\ufeff\x07",
