@@ -183,6 +183,8 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         if not usual.sizes:
             return ""
         offers = [self._resolved(policy, Request(size=size)) for size in usual.sizes]
+        # whoever holds a large old policy while it is replaced has it freed at one go, on the event loop
+        policy = policy.without_people()
         return form.render(offers, self._last_size(usual), await self.room(policy), policy)
 
     def _last_size(self, usual: Entitlement) -> str | None:
