@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from spawner_limits.engines.base import CgroupVersion, Enforcement, Expectation, KernelFile
+    from spawner_limits.engines.base import CgroupVersion, Enforcement, Expectation, KernelFile, Share
     from spawner_limits.policy.entitlement import Entitlement, Grant
     from spawner_limits.policy.model import Policy
 
@@ -129,6 +129,7 @@ class _Case:
         self.has_own_rule = user_key(asked.user) in policy.users
         self.strangers = tuple(dict.fromkeys(one for one in asked.groups if group_key(one) not in policy.groups))
         self.enforcement: Enforcement = _translate(engine)(self.entitlement.limits, version=version)
+        self.shares = _shares(self.enforcement, version)
 
 
 def _entitlement(policy: Policy, asked: _Asked) -> Entitlement:
@@ -152,6 +153,13 @@ def _translate(engine: EngineName) -> Callable[..., Enforcement]:
         EngineName.SWARM: swarm.translate,
         EngineName.KUBE: kube.translate,
     }[engine]
+
+
+def _shares(enforcement: Enforcement, version: CgroupVersion) -> tuple[Share, ...]:
+    from spawner_limits.engines.base import shares_told  # noqa: PLC0415
+
+    asked = [one.value for one in enforcement.expect if one.field == "cpu_shares" and one.value is not None]
+    return shares_told(int(asked[0]), version) if asked else ()
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
@@ -225,11 +233,23 @@ def _told_of_engine(case: _Case) -> Iterator[RenderableType]:
     yield ""
     yield out.heading(f"The Linux kernel must show (cgroup v{case.version})")
     yield Padding(out.rows([*_files(case)], _FILE), (0, 0, 0, 2))
+    yield from _told_of_shares(case)
     if case.enforcement.cannot:
         yield ""
         yield out.heading(_CANNOT[case.engine])
         for field, reason in case.enforcement.cannot.items():
             yield out.indented(f"{field}: {reason}{_then(case.policy, field)}")
+
+
+def _told_of_shares(case: _Case) -> Iterator[RenderableType]:
+    """What the weight really means: on cgroup v2 the number in the policy does not say it."""
+    if not case.shares:
+        return
+    yield ""
+    yield out.heading(f"{case.entitlement.limits.cpu_shares} CPU shares, beside one busy server that has none")
+    for one in case.shares:
+        told = f" ({one.runtime})" if one.runtime else ""
+        yield out.indented(f"{one.part:.1%} of a CPU that both want: weight {one.weight} to {one.ordinary}{told}")
 
 
 def _then(policy: Policy, field: str) -> str:
@@ -276,6 +296,10 @@ def _as_object(case: _Case) -> dict[str, Any]:
         "ask": enforcement.ask,
         "cgroup_version": case.version,
         "expect": [_expectation(one, case.version) for one in enforcement.expect],
+        "cpu_shares_beside_one_without": [
+            {"runtime": one.runtime, "weight": one.weight, "ordinary_weight": one.ordinary, "share": round(one.part, 4)}
+            for one in case.shares
+        ],
         "cannot": {
             field: {"reason": reason, "best_effort": field in case.policy.best_effort}
             for field, reason in enforcement.cannot.items()

@@ -137,3 +137,33 @@ def weights(shares: int) -> tuple[str, ...]:
     exponent = math.log2(shares)
     new = 10_000 if shares >= 262_144 else math.ceil(10 ** ((exponent**2 + 125 * exponent) / 612 - 7 / 34))  # noqa: PLR2004
     return (str(old), str(new))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What `cpu_shares` come to beside one sibling that was given none, where both want the same CPU."""
+
+    runtime: str
+    """which runtimes make it so, for people; empty: all"""
+    weight: int
+    ordinary: int
+    """the sibling's weight"""
+
+    @property
+    def part(self) -> float:
+        """Of the CPU, from 0 to 1."""
+        return self.weight / (self.weight + self.ordinary)
+
+
+def shares_told(shares: int, version: CgroupVersion) -> tuple[Share, ...]:
+    """What a container with these shares gets: on v1 by the shares, on v2 by the weight that its runtime makes of them.
+
+    A container without shares has the Linux kernel's default: 1024 on v1, and on v2 weight 100, which no formula asks.
+    """
+    if version == 1:
+        return (Share(runtime="", weight=shares, ordinary=1024),)
+    runtimes = ("runc before 1.3.2, crun before 1.23", "runc 1.3.2, crun 1.23 and later")
+    return tuple(
+        Share(runtime=runtime, weight=int(weight), ordinary=100)
+        for runtime, weight in zip(runtimes, weights(shares), strict=True)
+    )

@@ -173,7 +173,8 @@ def test_json(explain):
     told = explain("alice", "--group", "staff", "--group", "zzz", *AT, "--cgroup", "1", "--json").json
     assert list(told) == [
         "schema_version", "user", "server", "at", "policy", "own_rule", "groups", "groups_without_rule", "limits",
-        "servers", "sizes", "size", "engine", "ask", "cgroup_version", "expect", "cannot",
+        "servers", "sizes", "size", "engine", "ask", "cgroup_version", "expect",
+        "cpu_shares_beside_one_without", "cannot",
     ]  # fmt: skip
     assert (told["schema_version"], told["user"], told["server"]) == (1, "alice", "")
     assert (told["own_rule"], told["groups"], told["groups_without_rule"]) == (True, ["staff"], ["zzz"])
@@ -256,3 +257,32 @@ def test_names_are_no_markup(explain, run):
     explain("dora")
     Path("limits.yaml").write_text(POLICY.replace("students", "'[red]x[/red]'"), encoding="utf-8")
     assert "in group [red]x[/red]:" in run("explain", "[bold]", "--group", "[red]x[/red]", *AT).stdout
+
+
+SHARES = {
+    ("1", "2048"): ["66.7% of a CPU that both want: weight 2048 to 1024"],
+    ("1", "512"): ["33.3% of a CPU that both want: weight 512 to 1024"],
+    ("2", "1024"): [
+        "28.1% of a CPU that both want: weight 39 to 100",
+        "50.0% of a CPU that both want: weight 100 to 100",
+    ],
+}
+
+
+@pytest.mark.parametrize(("cgroup", "shares"), SHARES)
+def test_shares_are_told_as_what_they_come_to(run, tmp_path, cgroup, shares):
+    """Beside a server that was given none: on cgroup v2 the number itself does not say it."""
+    file = tmp_path / "limits.yaml"
+    file.write_text(f"version: 1\ndefaults: {{mem_limit: 1G, cpu_limit: 1, pids_limit: 9, cpu_shares: {shares}}}\n")
+    told = " ".join(run("explain", "zoe", "--file", file, "--cgroup", cgroup).stdout.split())
+    for line in SHARES[cgroup, shares]:
+        assert line in told
+    found = run("explain", "zoe", "--file", file, "--cgroup", cgroup, "--json").json["cpu_shares_beside_one_without"]
+    assert [f"{one['share']:.1%}" for one in found] == [line.partition(" ")[0] for line in SHARES[cgroup, shares]]
+
+
+def test_without_shares_none_are_told(run, tmp_path):
+    """Nor on an engine that can't hold them."""
+    file = tmp_path / "limits.yaml"
+    file.write_text("version: 1\ndefaults: {mem_limit: 1G, cpu_limit: 1, pids_limit: 9}\n")
+    assert "CPU shares" not in run("explain", "zoe", "--file", file).stdout
