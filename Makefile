@@ -10,7 +10,7 @@ install = { echo "$@: installing $(1)" >&2; log=$$(mktemp); export DEBIAN_FRONTE
 	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $(1); } >$$log 2>&1 9>&- || { cat $$log >&2; exit 1; }; \
 	rm -f $$log; }
 
-.PHONY: demo hub test lint bench engine image proxy browser clean
+.PHONY: demo hub test lint bench engine image proxy browser guest clean
 
 demo: engine image proxy $(VENV)/hub  ## prove three users' limits on a real hub
 	@$(BIN)/python -m demo
@@ -19,7 +19,7 @@ hub: export PORT ?= 8000
 hub: engine image proxy $(VENV)/hub  ## the same hub, left running to log in to
 	@$(BIN)/python -m demo --keep
 
-test: engine image proxy browser $(VENV)/dev lint  ## everything, on the real engine
+test: engine image proxy browser guest $(VENV)/dev lint  ## everything, on the real engine
 	@$(BIN)/pytest
 
 lint: $(VENV)/dev
@@ -56,6 +56,10 @@ proxy:
 
 browser:
 	@command -v chromium >/dev/null || $(call install,chromium)
+
+guest: $(VENV)/dev  ## a cgroup v2 host with the newest engine, for the tests
+	@tests/guest/build.sh
+	@tests/guest/build.sh forky v2-root
 
 clean:
 	rm -rf $(VENV) reports dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

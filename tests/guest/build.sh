@@ -1,0 +1,406 @@
+#!/usr/bin/env bash
+# Builds a guest with a real cgroup v2 kernel and an engine of its own from Debian packages, and only what is not built yet:
+#   build.sh [forky|trixie|bookworm] [v2|v2-root|v1]
+# Kernels, initrds, a root image and a snapshot of the variant, booted and with its engine ready, go into the cache; the
+# checkout stays as it is. DEBIAN_MIRROR names the mirror, by default it is the one that the host's apt uses.
+# Exit codes: 0 the guest stands, 1 a build failed, 2 usage.
+set -euo pipefail
+
+# mmdebstrap, mke2fs and depmod may lie outside a user's PATH.
+export PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin"
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
+readonly CACHE=${SPAWNER_LIMITS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/spawner-limits}/guest
+readonly PYTHON=${PYTHON:-python3}
+# Linux since 6.11 may leave out what v1 needs, and Debian's newest does; this suite's has it.
+readonly V1_KERNEL=bookworm
+readonly HOST_PACKAGES=(cpio debian-archive-keyring e2fsprogs kmod mmdebstrap qemu-system-x86 qemu-utils xz-utils zstd)
+readonly ROOT_PACKAGES=(busybox-static docker.io iproute2 kmod procps python3 util-linux)
+readonly PROBE_PACKAGES=(base-files busybox-static python3)
+
+say() { printf 'guest: %3d s  %s\n' "$SECONDS" "$*" >&2; }
+
+fail() {
+    local code=$1
+    shift
+    say "$*"
+    exit "$code"
+}
+
+# ---- what has to be built ------------------------------------------------------------------------------------------
+
+# What our package needs of PyPI, without the hub: the guest has an engine and no hub.
+requirements() {
+    "$PYTHON" - "$here/../../pyproject.toml" <<'EOF'
+import sys, tomllib
+needed = tomllib.load(open(sys.argv[1], "rb"))["project"]["dependencies"]
+print(*(one for one in needed if not one.startswith(("jupyterhub", "dockerspawner"))), sep="\n")
+EOF
+}
+
+inputs_of_image() {
+    {
+        (cd "$here" && sha256sum agent.py build.sh init)
+        requirements
+        echo "$suite"
+    } | sha256sum | cut -d ' ' -f 1
+}
+
+# A snapshot can be restored only by the QEMU that made it, and with the same devices.
+inputs_of_snapshot() {
+    {
+        inputs_of_image
+        (cd "$here" && sha256sum guest.py)
+        qemu-system-x86_64 --version
+        echo "$variant"
+    } | sha256sum | cut -d ' ' -f 1
+}
+
+is_image_up_to_date() { [[ -e $folder/image.inputs && $(<"$folder/image.inputs") == "$(inputs_of_image)" ]]; }
+
+is_up_to_date() {
+    command -v qemu-system-x86_64 >/dev/null && is_image_up_to_date &&
+        [[ -e $folder/ready/$variant.inputs && $(<"$folder/ready/$variant.inputs") == "$(inputs_of_snapshot)" ]]
+}
+
+# ---- children that end with this script ----------------------------------------------------------------------------
+
+work=
+children=()
+
+end_children() {
+    local child
+    for child in "${children[@]}"; do
+        kill -TERM -- "-$child" 2>/dev/null || continue
+        wait "$child" 2>/dev/null || true
+    done
+}
+
+leave() {
+    end_children
+    [[ -z $work ]] || rm -rf --one-file-system "$work"
+}
+
+# In the background, because bash answers a signal only after a foreground child has ended by itself.
+start() {
+    local log=$1
+    shift
+    # A process group of its own, so that it can be ended with all that it has started.
+    set -m
+    "$@" >"$work/$log.log" 2>&1 </dev/null 9>&- &
+    set +m
+    children+=($!)
+}
+
+await() {
+    local log=$1 child=$2
+    wait "$child" && return 0
+    tail -n 15 "$work/$log.log" >&2
+    fail 1 "$log failed: the lines above are the last of what it said; the mirror is $mirror"
+}
+
+run() {
+    start "$@"
+    await "$1" "${children[-1]}"
+}
+
+# ---- what the host lends -------------------------------------------------------------------------------------------
+
+install_host_packages() {
+    local package missing=()
+    for package in "${HOST_PACKAGES[@]}"; do
+        [[ $(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+            missing+=("$package")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    [[ $EUID -eq 0 ]] || fail 1 "these packages are not here: ${missing[*]}: install them, or run this as root once"
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    run apt-update apt-get -qq update
+    run apt-install apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"
+}
+
+find_mirror() {
+    # shellcheck disable=SC2016  # they are for apt
+    # An archive's own suites have no slash and no hyphen in their names; updates and security have.
+    mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 2>/dev/null |
+        awk '$2 ~ /^(bookworm|trixie|forky|sid|stable|testing)$/ {print $1; exit}')}
+    [[ -n $mirror ]] || fail 1 "this host's apt knows no Debian mirror: give one, DEBIAN_MIRROR=http://…/debian"
+}
+
+lend_apt_settings() {
+    {
+        apt-config dump 2>/dev/null | grep -E '^Acquire::(https?::|Check-)' || true
+        # A mirror's copy of a suite may be past its date; this system is thrown away.
+        echo 'Acquire::Check-Valid-Until "false";'
+        echo 'Acquire::Languages "none";'
+    } >"$work/host-apt.conf"
+}
+
+# An apt of its own for a suite, which takes nothing from the host's and leaves nothing there.
+apt_for() {
+    local of=$1 keyring=$2 home=$work/apt/$1
+    shift 2
+    if [[ ! -e $home/etc/sources.list ]]; then
+        mkdir -p "$home"/{etc/preferences.d,etc/apt.conf.d,state/lists/partial,cache/archives/partial}
+        cp "$work/host-apt.conf" "$home/etc/apt.conf.d/host"
+        echo "deb [signed-by=$keyring] $mirror $of main" >"$home/etc/sources.list"
+        apt_for "$of" "$keyring" apt-get -qq update
+    fi
+    "$1" -o Dir::Etc="$home/etc" -o Dir::State="$home/state" -o Dir::State::status=/dev/null \
+        -o Dir::Cache="$home/cache" -o APT::Sandbox::User=root "${@:2}"
+}
+
+# Suites differ in where a file lies: the first that is there.
+first() {
+    local file
+    for file in "$@"; do
+        [[ ! -e $file ]] || { echo "$file" && return 0; }
+    done
+    echo "none of these is there: $*" >&2
+    return 1
+}
+
+unpack() {
+    local into=$1 file
+    mkdir -p "$into"
+    for file in "$into".debs/*.deb; do
+        dpkg-deb -x "$file" "$into"
+    done
+}
+
+download() {
+    local of=$1 keyring=$2 into=$3
+    shift 3
+    mkdir -p "$into.debs"
+    (cd "$into.debs" && apt_for "$of" "$keyring" apt-get -qq download "$@")
+    unpack "$into"
+}
+
+# A suite is signed with keys that older keyrings don't have: each suite's keyring is fetched with the one before it.
+keyring_for() {
+    local of=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg next
+    local chain=()
+    case $of in
+        trixie) chain=(trixie) ;;
+        forky) chain=(trixie forky) ;;
+    esac
+    for next in "${chain[@]}"; do
+        download "$next" "$keyring" "$work/keyring-$next" debian-archive-keyring
+        keyring=$(first "$work/keyring-$next"/usr/share/keyrings/debian-archive-keyring.*pg)
+        rm -f "$work/apt/$next/etc/sources.list"
+    done
+    echo "$keyring" >"$work/keyring-for-$of"
+}
+
+# ---- the guest's parts ---------------------------------------------------------------------------------------------
+
+fetch_kernel() {
+    local of=$1 keyring=$2 into=$3 image
+    apt_for "$of" "$keyring" apt-get -qq update
+    image=$(apt_for "$of" "$keyring" apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
+    [[ -n $image ]]
+    # Newer suites have the image and its modules in packages of their own.
+    mapfile -t parts < <(apt_for "$of" "$keyring" apt-cache depends "$image" |
+        awk '/Depends: linux-(base|binary|modules)-[0-9]/ {print $2}')
+    download "$of" "$keyring" "$into" "$image" "${parts[@]}"
+}
+
+make_root() {
+    local kind=$1 into=$2 packages
+    shift 2
+    packages=$(IFS=, && echo "$*")
+    mmdebstrap --quiet --variant="$kind" --mode=root --keyring="$keyring" --aptopt="$work/host-apt.conf" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+        --include="$packages" "$suite" "$into" "deb [signed-by=$keyring] $mirror $suite main"
+    rm -f "$into/etc/apt/apt.conf.d/99mmdebstrap" "$into/etc/apt/sources.list"
+}
+
+make_probe() {
+    # `extract` runs no package's scripts: a tenth of the size and time of a whole system.
+    make_root extract "$work/probe" "${PROBE_PACKAGES[@]}"
+    rm -rf "$work/probe"/usr/share/{doc,man,locale,info} "$work/probe"/var/{lib/apt,lib/dpkg,cache}
+    local applet bin=$work/probe/usr/bin
+    mkdir -p "$bin"
+    # Bookworm's packages still have files in /bin; a container finds both.
+    [[ -e $bin/busybox ]] || ln -s ../../bin/busybox "$bin/busybox"
+    for applet in $(busybox_of "$work/probe" --list); do
+        [[ -e $bin/$applet ]] || ln -s busybox "$bin/$applet"
+    done
+    [[ -e $work/probe/bin/sh ]] || ln -s busybox "$work/probe/bin/sh"
+    chroot "$work/probe" python3 -m compileall -q /usr/lib/python3* || true
+}
+
+busybox_of() {
+    local root=$1
+    shift
+    "$(first "$root"/{usr/bin,bin}/busybox)" "$@"
+}
+
+add_python_packages() {
+    local version
+    version=$(chroot "$work/root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    mapfile -t needed < <(requirements)
+    # --no-compile: the host's python is not the guest's.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-compile \
+        --target "$work/root/opt/packages" --python-version "$version" --implementation cp --only-binary :all: \
+        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 "${needed[@]}"
+    rm -rf "$work/root/opt/packages/bin"
+    chroot "$work/root" python3 -m compileall -q /opt/packages
+}
+
+make_initrd() {
+    local kernel=$1 into=$2 version=$3 tree file name
+    tree=$work/initrd-$version
+    mkdir -p "$tree"/{bin,modules,proc,dev,new}
+    cp "$(first "$work"/root/{usr/bin,bin}/busybox)" "$tree/bin/busybox"
+    # In the order that they need each other.
+    for file in virtio_pci virtio_blk ext4; do
+        modprobe -S "$version" -d "$work/root" --show-depends "$file"
+    done | awk '$1 == "insmod" && !seen[$2]++ {print $2}' >"$tree/files"
+    while read -r file; do
+        name=$(basename "$file" | sed 's/\.[xz]*z\(st\)\?$//')
+        case $file in
+            *.xz) xz -dc "$file" ;;
+            *.zst) zstd -dcq "$file" ;;
+            *) cat "$file" ;;
+        esac >"$tree/modules/$name"
+        echo "$name"
+    done <"$tree/files" >"$tree/order"
+    rm "$tree/files"
+    cat >"$tree/init" <<'EOF'
+#!/bin/busybox sh
+busybox=/bin/busybox
+$busybox mount -t proc proc /proc
+$busybox mount -t devtmpfs dev /dev
+while read -r module; do $busybox insmod "/modules/$module"; done </order
+until [ -e /dev/vda ]; do $busybox sleep 0.1; done
+$busybox mount -t ext4 /dev/vda /new
+$busybox mount --move /dev /new/dev
+$busybox umount /proc
+exec $busybox switch_root /new /init
+EOF
+    chmod +x "$tree/init"
+    (cd "$tree" && find . | cpio --quiet -oH newc | gzip -1) >"$work/$into.initrd"
+    cp "$(first "$kernel"/boot/vmlinuz* "$kernel"/usr/lib/modules/*/vmlinuz)" "$work/$into.kernel"
+}
+
+add_kernel() {
+    local kernel=$1 into=$2 modules version
+    modules=$(first "$kernel"/lib/modules/* "$kernel"/usr/lib/modules/*)
+    version=$(basename "$modules")
+    mkdir -p "$work/root/usr/lib/modules"
+    cp -r "$modules" "$work/root/usr/lib/modules/"
+    rm -f "$work/root/usr/lib/modules/$version/vmlinuz"
+    depmod -b "$work/root" "$version"
+    make_initrd "$kernel" "$into" "$version"
+    echo "$into: Linux $version" >>"$work/versions"
+}
+
+write_image() {
+    tar -C "$work/probe" --exclude ./dev -cf "$work/root/opt/probe.tar" .
+    rm -rf "$work/root"/var/{cache/apt,lib/apt/lists} "$work/root/dev"
+    mkdir -p "$work/root"/{dev,proc,sys,run,tmp}
+    install -m 755 "$here/init" "$work/root/init"
+    install -m 644 "$here/agent.py" "$work/root/opt/agent.py"
+    mkdir -p "$work/root/usr/local/bin"
+    printf '%s\n' '#!/bin/sh' \
+        "exec python3 -c 'from spawner_limits.cli.main import main; main()' \"\$@\"" >"$work/root/usr/local/bin/spawner-limits"
+    chmod 755 "$work/root/usr/local/bin/spawner-limits"
+    truncate -s 3G "$work/image.raw"
+    mke2fs -q -F -t ext4 -O ^has_journal -d "$work/root" "$work/image.raw"
+}
+
+versions() {
+    dpkg-query --admindir "$work/root/var/lib/dpkg" --show --showformat '${Package} ${Version}\n' \
+        docker.io runc containerd python3
+}
+
+build_image() {
+    [[ $EUID -eq 0 ]] || fail 1 "making a Debian system takes root: run this as root once"
+    say "building $suite from its Debian packages"
+    # Now, not at the end: whoever edits these files meanwhile must have it built again.
+    local inputs
+    inputs=$(inputs_of_image)
+    find_mirror
+    lend_apt_settings
+    local packages=("${ROOT_PACKAGES[@]}")
+    # Bookworm's docker.io has the client in it.
+    [[ $suite == bookworm ]] || packages+=(docker-cli)
+    run keyring keyring_for "$suite"
+    keyring=$(<"$work/keyring-for-$suite")
+    start kernel fetch_kernel "$suite" "$keyring" "$work/kernel"
+    local kernel_pid=${children[-1]}
+    start probe make_probe
+    local probe_pid=${children[-1]}
+    run root make_root minbase "$work/root" "${packages[@]}"
+    say "the root stands; adding Python packages and kernels"
+    run packages add_python_packages
+    await kernel "$kernel_pid"
+    local v1_kernel=$work/kernel
+    if [[ $suite != "$V1_KERNEL" ]]; then
+        v1_kernel=$work/kernel-v1
+        run v1-kernel fetch_kernel "$V1_KERNEL" /usr/share/keyrings/debian-archive-keyring.gpg "$v1_kernel"
+    fi
+    await probe "$probe_pid"
+    run initrd add_kernel "$work/kernel" v2
+    run v1-initrd add_kernel "$v1_kernel" v1
+    run image write_image
+    versions >>"$work/versions"
+    # From here on the old snapshots, whose disk this replaces, are worth nothing.
+    rm -rf "$folder/image.inputs" "$folder/ready"
+    mv "$work"/{v1,v2}.{kernel,initrd} "$work/image.raw" "$work/versions" "$folder/"
+    echo "$inputs" >"$folder/image.inputs"
+    say "the image stands, $(du -m "$folder/image.raw" | cut -f 1) MB: $(paste -sd , "$folder/versions" | sed 's/,/, /g')"
+}
+
+save_snapshot() {
+    local code=0 inputs
+    inputs=$(inputs_of_snapshot)
+    say "booting $suite $variant"
+    set -m
+    "$PYTHON" "$here/guest.py" "$folder" "$variant" </dev/null 9>&- &
+    set +m
+    children+=($!)
+    wait "$!" || code=$?
+    [[ $code -eq 0 ]] || fail 1 "the snapshot was not made: see above"
+    echo "$inputs" >"$folder/ready/$variant.inputs"
+    say "$suite $variant is ready, $(du -m "$folder/ready/$variant.qcow2" | cut -f 1) MB"
+}
+
+suite=${1:-forky}
+variant=${2:-v2}
+if [[ $# -gt 2 || ! $suite =~ ^(forky|trixie|bookworm)$ || ! $variant =~ ^(v2|v2-root|v1)$ ]]; then
+    echo "usage: build.sh [forky|trixie|bookworm] [v2|v2-root|v1]" >&2
+    exit 2
+fi
+readonly suite variant
+readonly folder=$CACHE/$suite
+mirror=
+keyring=
+
+finish() {
+    say "$suite $variant is up to date in $folder"
+    exit 0
+}
+
+! is_up_to_date || finish
+mkdir -p "$folder"
+exec 9>"$folder/build.lock"
+if ! flock -n 9; then
+    say "waiting for another build to end"
+    flock 9
+    ! is_up_to_date || finish
+fi
+
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+# An earlier build that was killed could not clean up.
+rm -rf --one-file-system "$folder"/build.??????
+work=$(mktemp -d "$folder/build.XXXXXX")
+install_host_packages
+is_image_up_to_date || build_image
+save_snapshot
