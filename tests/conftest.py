@@ -21,8 +21,12 @@ COMMAND = Path(sys.executable).with_name("spawner-limits")
 
 
 def pytest_configure():
-    """Started in the background, as by some CI, Ctrl-C would be ignored here, and by all that the tests start."""
+    """Started in the background, as by some CI, Ctrl-C would be ignored here and by all that the tests start.
+
+    So would a closed terminal under nohup.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
