@@ -74,11 +74,15 @@ class Field:
         return ', or "unlimited"' if self.unlimited else ""
 
     def read(self, text: str) -> Value:
-        """The value in `text`; the word "unlimited" is for the caller. ValueError says what was expected."""
+        """The value in `text`, which is not the word "unlimited". ValueError says what was expected."""
         try:
             return self._within_bounds(self.parse(text))
         except ValueError as error:
             raise ValueError(f"{error}{self._or_unlimited}") from None
+
+    def value(self, text: str) -> Value | None:
+        """As `read`; `None` for the word "unlimited", where that means something."""
+        return None if self.unlimited and text == "unlimited" else self.read(text)
 
     def _within_bounds(self, value: Value) -> Value:
         if self.minimum is not None and value < self.minimum:  # type: ignore[operator]  # bounds are of the value's type

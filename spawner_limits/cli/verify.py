@@ -83,7 +83,7 @@ def _limits(given: dict[str, str]) -> Limits:
     values: dict[str, Any] = {}
     for name, text in given.items():
         try:
-            values[name] = None if text == "unlimited" and FIELDS[name].unlimited else FIELDS[name].read(text)
+            values[name] = FIELDS[name].value(text)
         except ValueError as error:
             raise UsageError(f"{_option(name)} {text or '(empty)'}: {error}") from error
     if all(value is None for value in values.values()):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spawner_limits.limits import Value
+    from spawner_limits.limits import Limits, Value
 
 CgroupVersion = Literal[1, 2]
 Texts = tuple[tuple[str, ...], ...]
@@ -126,6 +126,14 @@ def quotas(quota_us: int, period_us: int) -> tuple[str, ...]:
     step = period_us // 100
     rounded = math.ceil(quota_us / step) * step
     return (str(quota_us),) if rounded == quota_us else (str(quota_us), str(rounded))
+
+
+def is_given(limits: Limits, field: str) -> bool:
+    """Whether something is said of a field: unlimited swap beside limited memory is, and on purpose.
+
+    Left out, an engine would limit it, or give none.
+    """
+    return getattr(limits, field) is not None or (field == "memswap_limit" and limits.mem_limit is not None)
 
 
 def weights(shares: int) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from spawner_limits.engines.base import (
     Enforcement,
     Row,
     expectation,
+    is_given,
     nested,
     pages,
     period_texts,
@@ -91,18 +92,13 @@ def translate(
 ) -> Enforcement:
     """`limits` in Kubernetes' words; `ask` is a container's `resources`. `version`: the node's version of cgroups."""
     cannot = dict(_cannot(limits))
-    rows = [row for row in TABLE if _is_given(limits, row.field) and row.field not in cannot]
+    rows = [row for row in TABLE if is_given(limits, row.field) and row.field not in cannot]
     ask = nested({row.option: _told(limits, row.field) for row in rows if row.option})
     held = {row.field for row in rows}
     expect = (
         expectation(row, getattr(limits, row.field), _texts(limits, row.field, held, page_size_bytes)) for row in rows
     )
     return Enforcement(ask=ask, expect=tuple(expect), cannot=cannot)
-
-
-def _is_given(limits: Limits, field: str) -> bool:
-    # unlimited swap beside limited memory is said on purpose, and the kubelet gives none
-    return getattr(limits, field) is not None or (field == "memswap_limit" and limits.mem_limit is not None)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------
@@ -122,7 +118,7 @@ def _cannot(limits: Limits) -> Iterator[tuple[str, str]]:
     for row in TABLE:
         value: Any = getattr(limits, row.field)
         match row.field:
-            case _ if not _is_given(limits, row.field):
+            case _ if not is_given(limits, row.field):
                 continue
             case "memswap_limit" if value != limits.mem_limit:
                 yield row.field, _SWAP

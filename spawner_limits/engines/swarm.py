@@ -23,6 +23,7 @@ from spawner_limits.engines.base import (
     DEFAULT_PERIOD_US,
     Enforcement,
     expectation,
+    is_given,
     nested,
     pages,
     period_texts,
@@ -107,18 +108,13 @@ def translate(
     `version` of cgroups, `api` of the engines, `swap_bytes`, the most swap that a node has: each where it is known.
     """
     cannot = dict(_cannot(limits, version, api, swap_bytes))
-    rows = [row for row in TABLE if _is_given(limits, row.field) and row.field not in cannot]
+    rows = [row for row in TABLE if is_given(limits, row.field) and row.field not in cannot]
     told = {row.option: _told(limits, row.field) for row in rows if row.option and not _too_new(row, api)}
     ask = nested(told)
     if "MemorySwappiness" in ask:
         ask.setdefault("Limits", {})  # resources() reads it only behind `if r.Limits == nil { return }`
     expect = (expectation(row, getattr(limits, row.field), _texts(limits, row, api, page_size_bytes)) for row in rows)
     return Enforcement(ask=ask, expect=tuple(expect), cannot=cannot)
-
-
-def _is_given(limits: Limits, field: str) -> bool:
-    # unlimited swap beside limited memory is said on purpose: left out, the engine would limit it
-    return getattr(limits, field) is not None or (field == "memswap_limit" and limits.mem_limit is not None)
 
 
 def _too_new(row: Row, api: Api | None) -> bool:
@@ -146,7 +142,7 @@ def _cannot(
 ) -> Iterator[tuple[str, str]]:
     for row in TABLE:
         match row.field:
-            case _ if not _is_given(limits, row.field):
+            case _ if not is_given(limits, row.field):
                 continue
             case "memswap_limit" if limits.mem_limit is None:
                 yield row.field, _SWAP_ALONE

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Host
 
+LIMITS = {"memory": "mem_limit", "CPU": "cpu_limit"}
+"""resource → the field of which it is the sum"""
 RETRY_S = 60
 """seconds after which it is worth trying again; nobody knows when a server stops"""
 _SLACK = 1e-9
@@ -128,7 +130,7 @@ def _own_full(entitlement: Entitlement, own: Sequence[Holding]) -> Full | None:
             reason="servers",
         )
     held = {"memory": _memory(own), "CPU": _cores(own)}
-    for resource, key in _LIMIT.items():
+    for resource, key in LIMITS.items():
         value, asked = most.get(key), getattr(entitlement.limits, key)
         if not isinstance(value, int | float) or asked is None:
             continue
@@ -147,7 +149,7 @@ def _own_full(entitlement: Entitlement, own: Sequence[Holding]) -> Full | None:
 
 def _host_full(limits: Limits, amounts: Iterable[Amount]) -> Full | None:
     for amount in amounts:
-        asked = getattr(limits, _LIMIT[amount.resource])
+        asked = getattr(limits, LIMITS[amount.resource])
         if asked is None or amount.fits(asked):
             continue
         told = f"asks for {amount.tell(asked)} of {amount.resource}, and {amount.tell(amount.left)}"
@@ -158,9 +160,6 @@ def _host_full(limits: Limits, amounts: Iterable[Amount]) -> Full | None:
             reason="capacity",
         )
     return None
-
-
-_LIMIT = {"memory": "mem_limit", "CPU": "cpu_limit"}
 
 
 def _may_run(count: int) -> str:

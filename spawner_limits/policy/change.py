@@ -96,8 +96,7 @@ def _checked(target: Target, key: str, value: str) -> str:
         raise UsageError(f"{words.dotted((key,))}: unknown for {words.dotted(target.path)}; {_nearest(key, target)}")
     field = target.fields[key]
     try:
-        if not (field.unlimited and value == "unlimited"):
-            field.read(value)
+        field.value(value)
     except ValueError as error:
         raise UsageError(f"{key}: found {words.shown(value)}; {error}") from None
     return value
@@ -144,14 +143,10 @@ def _for_a_time(target: Target, rule: Rule | None, now: datetime) -> tuple[Path,
     """Where values for a time go, and the rule that is over there, whose values must go."""
     if rule is None:
         return target.path, None
-    if rule.temporarily is None and _is_over(rule, now):
+    if rule.temporarily is None and rule.is_over(now):
         return target.path, rule
     below = (*target.path, "temporarily")
-    return below, rule.temporarily if rule.temporarily is not None and _is_over(rule.temporarily, now) else None
-
-
-def _is_over(rule: Rule, now: datetime) -> bool:
-    return rule.until is not None and now >= rule.until
+    return below, rule.temporarily if rule.temporarily is not None and rule.temporarily.is_over(now) else None
 
 
 def _without_empty(text: str, path: Path, old: Rule, values: Values, *, file: str) -> str:
@@ -197,18 +192,18 @@ def _lowered(policy: Policy, target: Target, values: Values) -> Iterator[str]:
         most = policy.ceiling.values.get(key)
         if most is None or key == "cpuset_cpus":
             continue
-        value, ceiling = None if text == "unlimited" else FIELDS[key].read(text), cast("Value | None", most.value)
+        value, ceiling = FIELDS[key].value(text), cast("Value | None", most.value)
         if relations.above(value, ceiling):
             yield f"{key} is lowered to the ceiling's {tell(key, ceiling)} (line {most.line})"
 
 
 def _hidden(rule: Rule, values: Values, now: datetime) -> Iterator[str]:
-    if rule.until is not None and _is_over(rule, now):
+    if rule.until is not None and rule.is_over(now):
         yield f"the rule is over since {keys.show_until(rule.until)}, and does not count: give it a new until"
     elif rule.until is not None:
         yield f"the rule as a whole counts until {keys.show_until(rule.until)} only"
     more = rule.temporarily
-    if more is None or more.until is None or _is_over(more, now):
+    if more is None or more.until is None or more.is_over(now):
         return
     hidden = ", ".join(key for key in values if key in more.values)
     if hidden:

@@ -35,9 +35,10 @@ Path: TypeAlias = tuple[str, ...]
 # libyaml where PyYAML was built with it: ten times as fast
 PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-_STEPS = {MappingStartEvent: 1, SequenceStartEvent: 1, MappingEndEvent: -1, SequenceEndEvent: -1}
+STEPS = {MappingStartEvent: 1, SequenceStartEvent: 1, MappingEndEvent: -1, SequenceEndEvent: -1}
+"""how much deeper an event leads; those that are not here lead nowhere"""
 _WRITE_OUT = "expected everything written out (users of a group share values)"
-_MAX_DEPTH = 20
+MAX_DEPTH = 20
 _STEP = 1 << 18
 _MAX_PROBLEMS = 1_000
 # all but c-printable, https://yaml.org/spec/1.1/#c-printable
@@ -64,7 +65,7 @@ class Document:
         if isinstance(self._next(), StreamEndEvent):
             return None
         node: NodeEvent = self._next()
-        return None if _is_null(node) else node
+        return None if is_null(node) else node
 
     def entries(
         self,
@@ -125,7 +126,7 @@ class Document:
 
     def scalar(self, node: NodeEvent, path: Path, expected: str) -> str | None:
         """The text of a scalar as it was written. `None`: there is none, and that is a problem."""
-        if isinstance(node, ScalarEvent) and not _is_null(node):
+        if isinstance(node, ScalarEvent) and not is_null(node):
             return node.value
         self.problem(node, path, f"{_found(node)}; {expected}")
         return None
@@ -172,10 +173,10 @@ class Document:
             mark: Any = error.problem_mark or error.context_mark
             self._give_up(mark.line, mark.column, self._complaint(error, mark))
         if type(event) is not ScalarEvent:  # most are
-            self._depth += _STEPS.get(type(event), 0)
-            if self._depth > _MAX_DEPTH:
+            self._depth += STEPS.get(type(event), 0)
+            if self._depth > MAX_DEPTH:
                 mark = event.start_mark
-                self._give_up(mark.line, mark.column, f"nested more than {_MAX_DEPTH} deep")
+                self._give_up(mark.line, mark.column, f"nested more than {MAX_DEPTH} deep")
         return event
 
     def _skip_to(self, depth: int) -> None:
@@ -242,7 +243,8 @@ def _duplicate(text: str, name: str, line: int) -> str:
     return f"duplicate key; first on line {line}" + ("" if name == text else f" (both are {words.shown(name)})")
 
 
-def _is_null(node: NodeEvent) -> bool:
+def is_null(node: NodeEvent) -> bool:
+    """Whether nothing is given there, or YAML's word for that."""
     return isinstance(node, ScalarEvent) and not node.style and node.value in _NULLS
 
 
@@ -254,5 +256,5 @@ def _found(node: NodeEvent) -> str:
     if isinstance(node, AliasEvent):
         return "an alias"
     if isinstance(node, ScalarEvent):
-        return "nothing given" if _is_null(node) else f"found {words.shown(node.value)}"
+        return "nothing given" if is_null(node) else f"found {words.shown(node.value)}"
     return "found a mapping" if isinstance(node, MappingStartEvent) else "found a list"

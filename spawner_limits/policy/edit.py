@@ -16,7 +16,6 @@ from yaml.events import (
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
-    SequenceEndEvent,
     SequenceStartEvent,
     StreamEndEvent,
 )
@@ -24,7 +23,7 @@ from yaml.resolver import Resolver
 
 from spawner_limits.errors import PolicyError, Problem
 from spawner_limits.policy import words
-from spawner_limits.policy.document import PARSER
+from spawner_limits.policy.document import MAX_DEPTH, PARSER, STEPS, is_null
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
     """the edits, and what the text must say after them"""
 
 _BOM = "\ufeff"
-_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-_STEPS = {MappingStartEvent: 1, SequenceStartEvent: 1, MappingEndEvent: -1, SequenceEndEvent: -1}
-_MAX_DEPTH = 20
 _STEP = 2
 _BY_HAND = "this place can't be changed safely by a program; edit the file by hand"
 _WRITE_OUT = "expected everything written out; edit the file by hand"
@@ -255,7 +251,7 @@ class _Walk:
             self._expect_written_out(event)
         if depth < len(self._request.path) and isinstance(event, MappingStartEvent):
             return self._mapping(event, depth)
-        if depth < len(self._request.path) and not _is_null(event):
+        if depth < len(self._request.path) and not is_null(event):
             what = "a list" if isinstance(event, SequenceStartEvent) else f"found {words.shown(event.value)}"
             self._request.refuse(f"{what}; expected a mapping on the way", event.start_mark)
         self._leaf = event
@@ -330,8 +326,8 @@ class _Walk:
         while depth:
             event = self._next()
             depth += self._take(event)
-            if depth > _MAX_DEPTH:
-                self._request.refuse(f"nested more than {_MAX_DEPTH} deep", event.start_mark)
+            if depth > MAX_DEPTH:
+                self._request.refuse(f"nested more than {MAX_DEPTH} deep", event.start_mark)
             if type(event) is ScalarEvent or event.end_mark.index > event.start_mark.index:
                 last = event
         return self._end(last)
@@ -350,7 +346,7 @@ class _Walk:
         if kind in {MappingStartEvent, SequenceStartEvent}:
             self._properties(event)
         self._tokens.append(kind)
-        return _STEPS[kind]
+        return STEPS[kind]
 
     def _properties(self, event: Any) -> None:
         named = (("&", event.anchor), ("!", event.tag))
@@ -363,10 +359,6 @@ class _Walk:
         if is_block and "+" in _BLOCK_SCALAR.search(self._text, start)[0]:  # type: ignore[index]
             return _before_break(self._text, end)  # its blank lines are its own
         return _trimmed(self._text, end) if is_block or start == end else int(end)
-
-
-def _is_null(event: Any) -> bool:
-    return isinstance(event, ScalarEvent) and not event.style and event.value in _NULLS
 
 
 # ---- places in a text
@@ -522,7 +514,7 @@ def _putting(found: _Found, value: str) -> Plan:
 
 
 def _is_already(leaf: Any, value: str) -> bool:
-    return isinstance(leaf, ScalarEvent) and leaf.value == value and not _is_null(leaf)
+    return isinstance(leaf, ScalarEvent) and leaf.value == value and not is_null(leaf)
 
 
 def _hit(found: _Found, level: _Level) -> _Entry:

@@ -254,7 +254,7 @@ class _Walk:
         field, written = table[key], (table[key].name, text)
         if written not in self._values:
             try:
-                self._values[written] = None if field.unlimited and text == "unlimited" else field.read(text)
+                self._values[written] = field.value(text)
             except ValueError as error:
                 self._document.problem(node, path, f"found {words.shown(text)}; {error}")
                 return None

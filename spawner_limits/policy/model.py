@@ -48,6 +48,10 @@ class Rule:
     temporarily: Rule | None = None
     """beats `values` until its own `until`"""
 
+    def is_over(self, now: datetime) -> bool:
+        """Whether the rule no longer counts at the moment `now`, which has a zone."""
+        return self.until is not None and now >= self.until
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:

@@ -72,11 +72,8 @@ def _refuse_slip(key: object) -> None:
 
 def _value(name: str, given: object) -> Value | None:
     text = _text(name, given)
-    spec = FIELDS[name]
-    if spec.unlimited and text == "unlimited":
-        return None
     try:
-        return spec.read(text)
+        return FIELDS[name].value(text)
     except ValueError as error:
         raise RequestError(name, f"found {words.shown(text)}; {error}") from None
 

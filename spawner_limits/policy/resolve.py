@@ -90,15 +90,11 @@ def _sources(policy: Policy, user: str, groups: Sequence[Rule], now: datetime) -
 
 def _given(rule: Rule, now: datetime) -> Sources:
     """What a rule gives at a moment, with what it gives temporarily on top."""
-    sources = {} if _is_over(rule, now) else {key: (setting, rule) for key, setting in rule.values.items()}
+    sources = {} if rule.is_over(now) else {key: (setting, rule) for key, setting in rule.values.items()}
     more = rule.temporarily
-    if more is not None and not _is_over(more, now):
+    if more is not None and not more.is_over(now):
         sources.update({key: (setting, more) for key, setting in more.values.items()})
     return sources
-
-
-def _is_over(rule: Rule, now: datetime) -> bool:
-    return rule.until is not None and now >= rule.until
 
 
 def _combined(policy: Policy, groups: Sequence[Rule], now: datetime) -> Sources:

@@ -138,11 +138,7 @@ class _Case:
     @cached_property
     def live(self) -> tuple[tuple[Path, Rule], ...]:
         """Those that count now or will go on counting."""
-        return tuple((path, rule) for path, rule in self.rules if not self.is_over(rule))
-
-    def is_over(self, rule: Rule) -> bool:
-        """Whether the rule never counts again."""
-        return rule.until is not None and self.now >= rule.until
+        return tuple((path, rule) for path, rule in self.rules if not rule.is_over(self.now))
 
     @property
     def ceiling(self) -> Mapping[str, Setting]:
@@ -207,7 +203,7 @@ def _is_above(low: Given, high: Given) -> bool:
 
 def _over(case: _Case) -> Iterator[Caution]:
     for path, rule in case.rules:
-        if rule.until is not None and case.is_over(rule):
+        if rule.until is not None and rule.is_over(case.now):
             message = f"over since {keys.show_until(rule.until)}: it never applies; take it out, or give a new time"
             yield Caution(kind="over", path=(*path, "until"), message=message)
 
@@ -434,8 +430,8 @@ def _promises(case: _Case) -> int:
 
 def _given(case: _Case, rule: Rule) -> frozenset[tuple[str, Given]]:
     """What a rule gives now: users of whom it is the same get the same."""
-    values = {} if case.is_over(rule) else dict(rule.values)
-    if rule.temporarily is not None and not case.is_over(rule.temporarily):
+    values = {} if rule.is_over(case.now) else dict(rule.values)
+    if rule.temporarily is not None and not rule.temporarily.is_over(case.now):
         values.update(rule.temporarily.values)
     return frozenset((key, setting.value) for key, setting in values.items())
 

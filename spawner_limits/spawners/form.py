@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spawner_limits.limits import FIELDS, tell
+from spawner_limits.policy.capacity import LIMITS
 from spawner_limits.policy.keys import REQUESTABLE, show_until
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from spawner_limits.policy.capacity import Amount
     from spawner_limits.policy.entitlement import Entitlement, Grant
     from spawner_limits.policy.model import Policy
-
-_LIMIT = {"memory": "mem_limit", "CPU": "cpu_limit"}
 
 
 def render(offers: Sequence[Entitlement], chosen: str | None, room: Sequence[Amount] | None, policy: Policy) -> str:
@@ -67,7 +66,7 @@ def why(name: str, grant: Grant) -> str:
 
 def too_large(offer: Entitlement, room: Sequence[Amount] | None) -> str:
     """Of which resource the host has too little left for a size; empty where it fits."""
-    asked = {amount: getattr(offer.limits, _LIMIT[amount.resource]) for amount in room or ()}
+    asked = {amount: getattr(offer.limits, LIMITS[amount.resource]) for amount in room or ()}
     return " and ".join(one.resource for one, value in asked.items() if value is not None and not one.fits(value))
 
 
