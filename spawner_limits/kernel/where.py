@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from spawner_limits.errors import LimitsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 _V2 = ""  # the name of the v2 hierarchy: its line in /proc/PID/cgroup is `0::/path`
@@ -31,7 +31,7 @@ class Cgroup:
     """The directories in which the Linux kernel keeps one container's limits and counters."""
 
     directories: Mapping[str, Path]
-    """controller → directory, for each of `CONTROLLERS`; what v1 calls cpuacct is v2's cpu"""
+    """controller → directory, for each that was asked for; what v1 calls cpuacct is v2's cpu"""
     versions: Mapping[str, Literal[1, 2]]
     """controller → version of cgroups that it is on"""
     unified: Path | None
@@ -45,22 +45,33 @@ class _Mount:
     point: Path
 
 
-def find(pid: int, *, container_id: str | None = None, root: Path = Path("/")) -> Cgroup:
+def find(
+    pid: int,
+    *,
+    container_id: str | None = None,
+    root: Path = Path("/"),
+    controllers: Sequence[str] = CONTROLLERS,
+) -> Cgroup:
     """The cgroups of the container whose first process is `pid`, as the host sees it.
 
     With `container_id`, a cgroup below the container's (made by systemd or an engine in it) is walked up to the one
-    that is named after the container. `root` is what `/proc` and `/sys` are below.
+    that is named after the container. `root` is what `/proc` and `/sys` are below. `controllers`: which ones.
 
     CgroupError: there is no such process, it is not in that container's cgroups, or they can't be seen from here.
     """
     paths = _memberships(pid, root)
     search = _Search(pid=pid, container_id=container_id, paths=paths, mounts=_mounts(root))
-    found = {name: search.directory(name if name in paths else _V2, name) for name in CONTROLLERS}
+    found = {name: search.directory(name if name in paths else _V2, name) for name in controllers}
     return Cgroup(
         directories=found,
-        versions={name: 1 if name in paths else 2 for name in CONTROLLERS},
+        versions={name: 1 if name in paths else 2 for name in controllers},
         unified=search.unified(),
     )
+
+
+def cgroup_mounts(root: Path = Path("/")) -> tuple[Path, ...]:
+    """Where cgroup file systems are mounted, of v1 and v2. CgroupError when `/proc` is not."""
+    return tuple(sorted({mount.point for mounts in _mounts(root).values() for mount in mounts}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

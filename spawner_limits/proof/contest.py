@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spawner_limits.errors import UsageError
@@ -17,6 +16,7 @@ from spawner_limits.kernel.reader import Reader
 from spawner_limits.proof import windows
 from spawner_limits.proof.burn import burner
 from spawner_limits.proof.evidence import Contest
+from spawner_limits.proof.host import idle_seconds
 from spawner_limits.proof.interrupt import pause
 from spawner_limits.proof.judge import SATURATED
 from spawner_limits.units import MIB, cpus_in
@@ -55,7 +55,7 @@ def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
             engine.trial_container(subject.image, host_config=host_config, environment={}, seconds=_BURN_S * 2)
         )
         readers = [stack.enter_context(Reader(engine.cgroup(one))) for one in (subject, rival)]
-        cpu = _idlest(readers[0].read_limits())
+        cpu = idlest(_allowed(readers[0].read_limits()))
         for one in (subject, rival):
             load = burner(engine, one, _BURN_S)
             stack.callback(load.stop)
@@ -73,7 +73,7 @@ def _undisturbed(readers: list[Reader]) -> Contest:
         measured = [windows.between(*pair) for pair in zip(first, last, strict=True)]
         if sum(window.cores for window in measured if window is not None) >= SATURATED:
             break
-    return Contest(subject=(first[0], last[0]), rival=(first[1], last[1]))
+    return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),))
 
 
 def _pin(load: Command, cpu: int) -> None:
@@ -100,16 +100,15 @@ def _said(load: Command) -> str:
     return (load.stderr or load.stdout).strip()
 
 
-def _idlest(subject: Snapshot) -> int:
-    """Of the CPUs that the subject may use, the one that was idle longest in a third of a second."""
+def _allowed(subject: Snapshot) -> frozenset[int]:
+    """The CPUs that the subject may use."""
     allowed = subject.limits.get("cpuset.cpus.effective") or subject.limits.get("cpuset.cpus")
-    cpus = cpus_in(allowed) if allowed else frozenset(os.sched_getaffinity(0))
-    before = _idle()
+    return cpus_in(allowed) if allowed else frozenset(os.sched_getaffinity(0))
+
+
+def idlest(cpus: frozenset[int]) -> int:
+    """Of these CPUs, the one that was idle longest in a third of a second."""
+    before = idle_seconds()
     pause(0.3)
-    after = _idle()
-    return max(sorted(cpus), key=lambda cpu: after.get(cpu, 0) - before.get(cpu, 0))
-
-
-def _idle() -> dict[int, int]:
-    rows = (line.split() for line in Path("/proc/stat").read_text(encoding="ascii").splitlines())
-    return {int(row[0][3:]): int(row[4]) for row in rows if row[0].startswith("cpu") and row[0] != "cpu"}
+    after = idle_seconds()
+    return max(sorted(cpus), key=lambda cpu: after.get(cpu, 0.0) - before.get(cpu, 0.0))

@@ -11,9 +11,9 @@ import signal
 import threading
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import docker.errors
 import requests
@@ -22,7 +22,7 @@ from docker.utils import kwargs_from_env
 import docker
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
-from spawner_limits.kernel.where import Cgroup, CgroupError, find
+from spawner_limits.kernel.where import Cgroup, CgroupError, cgroup_mounts, find
 from spawner_limits.proof.evidence import Host
 from spawner_limits.proof.interrupt import check, pause, uninterrupted
 
@@ -43,6 +43,14 @@ _PASSES = 50
 _NOTICE_S = 1
 
 
+class RefusedError(UsageError):
+    """The engine makes no such container (`at` "create"), or can't start it ("start"); its words are in the text."""
+
+    def __init__(self, text: str, at: Literal["create", "start"]) -> None:
+        super().__init__(text)
+        self.at = at
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Container:
     """A running container, found."""
@@ -53,6 +61,8 @@ class Container:
     image: str
     cgroup_parent: str
     labels: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    """what the engine said when it made a container of ours; of others it is not known"""
 
 
 class Engine:
@@ -71,9 +81,19 @@ class Engine:
         """Version of cgroups that the engine uses for containers."""
         return 2 if str(self._info.get("CgroupVersion", "1")) == "2" else 1
 
+    @property
+    def cgroup_driver(self) -> str:
+        """Who makes the containers' cgroups: "cgroupfs", "systemd" or "none"."""
+        return str(self._info.get("CgroupDriver", "?"))
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What `docker info` said when we connected."""
+        return self._info
+
     def host(self) -> Host:
         """The machine and its engine, for the report."""
-        version, driver = self._info.get("ServerVersion", "?"), self._info.get("CgroupDriver", "?")
+        version, driver = self._info.get("ServerVersion", "?"), self.cgroup_driver
         return Host(
             cores=os.cpu_count() or 1,
             memory_bytes=_meminfo("MemTotal"),
@@ -118,50 +138,69 @@ class Engine:
 
     @contextmanager
     def trial_container(
-        self, image: str, *, host_config: Mapping[str, Any], environment: Mapping[str, str], seconds: int
+        self,
+        image: str,
+        *,
+        host_config: Mapping[str, Any],
+        environment: Mapping[str, str],
+        seconds: int,
+        command: Sequence[str] = (),
     ) -> Iterator[Container]:
-        """A container that only waits, to run commands in; removed at the end, whatever happens.
+        """A container of our own, removed at the end, whatever happens.
+
+        Without a `command` it only waits, to run others in, and is gone once it ends. A `command` is its first process,
+        and what the engine says of its end can be read; it must wait for something before it may end.
 
         Errors: UsageError for an image that is missing or a host config that the engine refuses.
         """
         name = f"spawner-limits-trial-{uuid.uuid4().hex[:12]}"
+        own = {"init": True, "auto_remove": True} if not command else {}
         cgroup: Cgroup | None = None
         try:
             with uninterrupted():
-                self._create(name, image, host_config, environment, seconds)
+                # a container that waits ends by itself should nobody be left to remove it
+                warnings = self._create(
+                    name, image, command or ("sleep", str(seconds)), {**own, **host_config}, environment
+                )
             self._start(name, image)
             container, cgroup = self._started(name, image)
             check()
-            yield container
+            yield replace(container, warnings=warnings)
         finally:
             with uninterrupted():
                 self._end(name, cgroup)
 
     def _create(
-        self, name: str, image: str, host_config: Mapping[str, Any], environment: Mapping[str, str], seconds: int
-    ) -> None:
+        self,
+        name: str,
+        image: str,
+        command: Sequence[str],
+        host_config: Mapping[str, Any],
+        environment: Mapping[str, str],
+    ) -> tuple[str, ...]:
+        """Create a container; what the engine warned of."""
         try:
-            self.client.create_container(
+            made = self.client.create_container(
                 image,
-                # it ends by itself should nobody be left to remove it
-                command=["sleep", str(seconds)],
+                command=list(command),
                 entrypoint=[],
                 environment=dict(environment),
                 name=name,
                 labels={labels.TRIAL: _identity(os.getpid())},
-                host_config=self.client.create_host_config(init=True, auto_remove=True, **host_config),
+                host_config=self.client.create_host_config(**host_config),
             )
+            return tuple(made.get("Warnings") or ())
         except docker.errors.ImageNotFound as error:
             message = f"no image {image} on this machine; build it with docker/build.sh, or pull it with docker pull"
             raise UsageError(message) from error
         except docker.errors.APIError as error:
-            raise UsageError(f"Docker refuses a container with these limits: {_plain(error)}") from error
+            raise RefusedError(f"Docker refuses a container with these limits: {_plain(error)}", "create") from error
 
     def _start(self, name: str, image: str) -> None:
         try:
             self.client.start(name)
         except docker.errors.APIError as error:
-            raise UsageError(f"Docker can't start a container of {image}: {_plain(error)}") from error
+            raise RefusedError(f"Docker can't start a container of {image}: {_plain(error)}", "start") from error
 
     def _started(self, name: str, image: str) -> tuple[Container, Cgroup]:
         container = self._alive(name, image)
@@ -217,12 +256,28 @@ class Engine:
         except requests.RequestException as error:
             raise LimitsError(f"Docker does not get the container {name} removed; look at docker ps -a") from error
 
+    def remove_cgroups(self, name: str) -> None:
+        """Remove a cgroup that the engine made for containers of ours, and left: it is empty by now, or soon."""
+        for _ in range(_PASSES):
+            left = [path for path in _cgroups_of_ours() if name.replace("-", "_") in path.name.replace("-", "_")]
+            for path in left:
+                with suppress(OSError):
+                    path.rmdir()
+            if not left:
+                return
+            pause(_GRACE_S / _PASSES)
+
     def sweep(self) -> None:
         """Remove what an earlier run left that was ended without a chance to clean up."""
         for found in self.client.containers(all=True, filters={"label": labels.TRIAL}):
             pid = found["Labels"][labels.TRIAL].partition(".")[0]
             if found["Labels"][labels.TRIAL] != _identity(int(pid) if pid.isdigit() else 0):
                 self._remove(found["Id"])
+        for path in _cgroups_of_ours():
+            pid = path.name[len(labels.TRIAL_CGROUP) :].replace("_", "-").partition("-")[0]
+            if not Path(f"/proc/{pid}").exists():
+                with suppress(OSError):  # not empty: another run's container is being removed
+                    path.rmdir()
 
 
 @contextmanager
@@ -275,6 +330,12 @@ def kill(pids: Sequence[int]) -> None:
 def _keep(kept: bytearray, new: bytes | None) -> None:
     kept += new or b""
     del kept[:-_KEPT_BYTES]
+
+
+def _cgroups_of_ours() -> list[Path]:
+    """Cgroups that were named by `labels.TRIAL_CGROUP`, in every hierarchy; also as systemd's slices."""
+    names = (labels.TRIAL_CGROUP, labels.TRIAL_CGROUP.replace("-", "_"))
+    return [path for mount in cgroup_mounts() for name in names for path in mount.glob(f"{name}*")]
 
 
 class Command:

@@ -51,14 +51,20 @@ class Evidence:
     host: Host
     page_size_bytes: int = 4096
     contest: Contest | None = None
+    idle_cores: float | None = None
+    """CPUs of the host that nobody used meanwhile, on average: what a load did not get was there, or was not"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contest:
-    """Two siblings that both wanted every core: snapshots taken at the same moments, first and last of each window."""
+    """Siblings that all wanted the same CPUs: snapshots of the same moments, the first and the last of a window."""
 
-    subject: tuple[Snapshot, ...]
-    rival: tuple[Snapshot, ...]
+    subject: tuple[Snapshot, Snapshot]
+    rivals: tuple[tuple[Snapshot, Snapshot], ...]
+    cpus: int = 1
+    """that they contend for"""
+    tolerance: float = 0.02
+    """relative error of a share that the kernel's scheduler is allowed: it grows with the number of CPUs"""
 
 
 class Outcome(StrEnum):
@@ -85,6 +91,8 @@ class Verdict:
     """the Linux kernel's files that it was read from, with their values: "cpu.cfs_quota_us = 50000" """
     figures: Mapping[str, float | int | str | None] = dataclasses.field(default_factory=dict)
     """base units in the names: `peak_bytes`, `limit_cores`, `throttled_ratio`"""
+    under_load: Outcome | None = None
+    """what the load alone showed, before the kernel's own value of the limit was looked at; `None`: no load could"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from spawner_limits.engines.base import CgroupVersion, Expectation, KernelFile
     from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.proof.evidence import Contest
     from spawner_limits.proof.windows import Window
 
 THROTTLED = 0.9
@@ -33,7 +34,6 @@ USED = 0.97
 SLICE_S = 0.005
 """bandwidth that a CPU may take out in advance (`sched_cfs_bandwidth_slice_us`)"""
 SATURATED = 0.95
-SHARE_TOLERANCE = 0.02
 
 Figures = dict[str, "float | int | str | None"]
 
@@ -57,6 +57,7 @@ def judge(expect: Sequence[Expectation], evidence: Evidence) -> tuple[Verdict, .
 def _verdict(expectation: Expectation, evidence: Evidence) -> Verdict:
     wanted = expectation.files(_version(expectation, evidence))
     finding = _JUDGES[expectation.field](expectation, evidence)
+    under_load = finding.outcome
     wrong, unread = _readback(wanted, evidence.snapshots)
     if wrong:
         also = f"; {finding.reason}" if finding.outcome is Outcome.BROKEN else ""
@@ -71,6 +72,7 @@ def _verdict(expectation: Expectation, evidence: Evidence) -> Verdict:
         reason=finding.reason,
         files=(*_limit_files(wanted, evidence), *_counter_files(finding.counters, evidence)),
         figures=finding.figures,
+        under_load=under_load,
     )
 
 
@@ -81,8 +83,10 @@ def _replaced(finding: Finding, outcome: Outcome, reason: str) -> Finding:
 
 
 def _version(expectation: Expectation, evidence: Evidence) -> CgroupVersion:
-    controller = expectation.v1[0].controller  # every field that is expected at all has a v1 file
-    return next((one.versions[controller] for one in evidence.snapshots if controller in one.versions), 1)
+    """The version of cgroups that carries the field here; a field without files is not in any."""
+    controllers = [file.controller for file in expectation.v1]
+    found = (one.versions[name] for one in evidence.snapshots for name in controllers if name in one.versions)
+    return next(found, 1)
 
 
 # -- what the Linux kernel shows ---------------------------------------------------------------------------------
@@ -277,7 +281,8 @@ def _cpu_period(expectation: Expectation, evidence: Evidence) -> Finding:
         reason = f"not pressed: cpu_limit was not throttled long enough{_because(evidence)}"
         return Finding(outcome=Outcome.UNKNOWN, seen="–", reason=reason, figures={}, counters=counters)
     measured = median(one.wall_s * 1_000_000 / (one.periods or 1) for one in pressed)
-    held = abs(measured / period_us - 1) <= 1 / windows.PERIODS
+    # a window need not begin where a period does, so it may count one more or less
+    held = abs(measured / period_us - 1) <= period_us / 1_000_000 / min(one.wall_s for one in pressed)
     return Finding(
         outcome=Outcome.HELD if held else Outcome.BROKEN,
         seen=units.usage(f"{measured:.0f}", str(period_us), measured / period_us),
@@ -307,34 +312,43 @@ def _cpuset(expectation: Expectation, evidence: Evidence) -> Finding:
 
 
 def _shares(_expectation: Expectation, evidence: Evidence) -> Finding:
-    """Against a sibling on one CPU, the share of its time must be that of the kernel's own weights."""
+    """Against its siblings on the same CPUs, the share of their time must be that of the kernel's own weights."""
     contest = evidence.contest
     if contest is None:
         return _nothing("not pressed: a share shows only when a sibling wants the same CPU", {}, ())
-    subject, rival = (windows.between(one[0], one[-1]) for one in (contest.subject, contest.rival))
-    weights = [_weight(one[-1]) for one in (contest.subject, contest.rival)]
-    if subject is None or rival is None or None in weights:
-        return _nothing("CPU use or weight of the two siblings could not be read", {}, ())
-    expected = (weights[0] or 0) / sum(weight or 0 for weight in weights)
-    busy = subject.cores + rival.cores
+    pairs = (contest.subject, *contest.rivals)
+    measured, weights = [windows.between(*one) for one in pairs], [_weight(one[-1]) for one in pairs]
+    if None in measured or None in weights:
+        return _nothing("CPU use or weight of the siblings could not be read", {}, ())
+    return _contested(contest, [one for one in measured if one], [one or 0 for one in weights])
+
+
+def _contested(contest: Contest, measured: Sequence[Window], weights: Sequence[int]) -> Finding:
+    """The first of them against all the others."""
+    subject = measured[0]
+    expected = weights[0] / sum(weights)
+    busy = sum(one.cores for one in measured)
     share = subject.cores / busy if busy else 0.0
     figures: Figures = {
         "share": round(share, 4),
         "expected_share": round(expected, 4),
         "weight": weights[0],
-        "rival_weight": weights[1],
-        "saturation": round(busy, 4),
+        "rival_weight": sum(weights[1:]),
+        "saturation": round(busy / contest.cpus, 4),
     }
-    seen = f"{share:.1%} of a CPU (expected {expected:.1%})"
-    told = f"weight {weights[0]} against a sibling's {weights[1]} on one CPU for {subject.wall_s:.0f} s"
+    of = "of a CPU" if contest.cpus == 1 else f"of {contest.cpus} CPUs"
+    rivals = f"a sibling's {weights[1]}" if len(weights) == 2 else f"siblings' {' and '.join(map(str, weights[1:]))}"  # noqa: PLR2004
+    told = f"weight {weights[0]} against {rivals} on {of[3:].replace('a CPU', 'one CPU')} for {subject.wall_s:.0f} s"
     if subject.throttled:
         outcome, reason = Outcome.UNKNOWN, "cpu_limit was reached before the share was: it binds first"
-    elif busy < SATURATED:
-        outcome, reason = Outcome.UNKNOWN, f"the CPU was only {busy:.0%} theirs: something else is busy here"
-    elif abs(share - expected) <= SHARE_TOLERANCE * expected:
+    elif busy < SATURATED * contest.cpus:
+        whose = f"the CPU was only {busy:.0%} theirs" if contest.cpus == 1 else f"only {busy:.2f} CPUs were theirs"
+        outcome, reason = Outcome.UNKNOWN, f"{whose}: something else is busy here"
+    elif abs(share - expected) <= contest.tolerance * expected:
         outcome, reason = Outcome.HELD, told
     else:
         outcome, reason = Outcome.BROKEN, f"{told} gave {share:.1%}, expected {expected:.1%}"
+    seen = f"{share:.1%} {of} (expected {expected:.1%})"
     return Finding(outcome=outcome, seen=seen, reason=reason, figures=figures, counters=())
 
 
@@ -379,6 +393,7 @@ _JUDGES: Mapping[str, Callable[[Expectation, Evidence], Finding]] = {
     "mem_guarantee": _only_read("the kernel shows it; it would need a host that is short of memory to press it"),
     "cpu_limit": _cpu,
     "cpu_period": _cpu_period,
+    "cpu_guarantee": _only_read("it would need a host that is short of cores to press it"),
     "cpu_shares": _shares,
     "cpuset_cpus": _cpuset,
     "pids_limit": _pids,

@@ -1,6 +1,6 @@
 """Rates from counters: the windows of a series of snapshots in which CPU use is measured. Pure.
 
-Shorter than two seconds or twenty periods, a window says nothing about a quota: bandwidth is handed out per period.
+Shorter than two seconds or ten periods, a window says nothing about a quota: bandwidth is handed out per period.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 SHORTEST_S = 2.0
-PERIODS = 20
+PERIODS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

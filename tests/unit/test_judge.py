@@ -249,7 +249,7 @@ def contest(mine=2 / 3, weights=("2048", "1024"), busy=0.99, throttled=0, name="
             limits={name: text},
         )
 
-    return Contest(subject=pair(mine, weights[0]), rival=pair(1 - mine, weights[1]))
+    return Contest(subject=pair(mine, weights[0]), rivals=(pair(1 - mine, weights[1]),))
 
 
 SHARES = {

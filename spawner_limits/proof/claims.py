@@ -1,0 +1,109 @@
+"""Claims: what a host must do besides keeping to a limit; judged with the same outcomes as `judge`. Pure.
+
+A claim that is wrong is BROKEN; one that could not be read is UNKNOWN. Whether it was pressed is its own matter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spawner_limits.proof.evidence import Outcome, Verdict
+from spawner_limits.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from spawner_limits.kernel.snapshot import Snapshot
+
+KILLED = 137
+"""exit code of what SIGKILL ended: 128 + 9"""
+
+
+def claim(  # noqa: PLR0913  the columns of a verdict
+    name: str,
+    *,
+    expected: str,
+    seen: str | None,
+    holds: bool | None,
+    reason: str = "",
+    files: Sequence[str] = (),
+    figures: dict[str, float | int | str | None] | None = None,
+) -> Verdict:
+    """One claim, judged. `holds`: `None` where the evidence does not tell. `seen`: `None` where nothing was read."""
+    outcome = Outcome.UNKNOWN if holds is None else Outcome.HELD if holds else Outcome.BROKEN
+    told = "nothing was read" if seen is None else seen
+    return Verdict(
+        field=name,
+        outcome=outcome,
+        limit=expected,
+        seen="–" if seen is None else seen,
+        reason=reason or (f"{name}: {told}" if outcome is Outcome.HELD else f"{name}: {told}, expected {expected}"),
+        files=tuple(files),
+        figures=figures or {},
+        under_load=outcome,
+    )
+
+
+def exactly(name: str, accept: str | Sequence[str], seen: str | None) -> Verdict:
+    """`name`, a kernel file or a key of the engine's record, must read one of the texts in `accept`."""
+    wanted = (accept,) if isinstance(accept, str) else tuple(accept)
+    holds = None if seen is None else seen in wanted
+    files = () if seen is None else (f"{name} = {seen}",)
+    return claim(name, expected=" or ".join(wanted), seen=seen, holds=holds, files=files)
+
+
+def ended(exit_code: int | None, *accept: int, what: str = "the load") -> Verdict:
+    """How a process ended: one of these exit codes."""
+    wanted = " or ".join(map(str, accept))
+    seen = None if exit_code is None else f"exit {exit_code}"
+    return claim(
+        f"end of {what}",
+        expected=f"exit {wanted}",
+        seen=seen,
+        holds=None if exit_code is None else exit_code in accept,
+        figures={"exit_code": exit_code},
+    )
+
+
+def oom_kills(snapshots: Sequence[Snapshot], *, least: int = 1, what: str = "") -> Verdict:
+    """The kernel's own count of OOM kills rose at least so much."""
+    return _kills(snapshots, f"+{least} or more", lambda count: count >= least, what)
+
+
+def no_oom_kill(snapshots: Sequence[Snapshot], *, what: str = "") -> Verdict:
+    """The kernel's own count of OOM kills did not rise."""
+    return _kills(snapshots, "+0", lambda count: count == 0, what)
+
+
+def _kills(snapshots: Sequence[Snapshot], expected: str, fine: Callable[[int], bool], what: str) -> Verdict:
+    values = [one.oom_kill for one in snapshots if one.oom_kill is not None]
+    count = values[-1] - values[0] if values else None
+    name = f"OOM kills{what and ' '}{what}"
+    file = "memory.oom_control" if snapshots and snapshots[0].versions.get("memory") == 1 else "memory.events"
+    return claim(
+        name,
+        expected=expected,
+        seen=None if count is None else f"+{count}",
+        holds=None if count is None else fine(count),
+        files=() if count is None else (f"{file} oom_kill: {values[0]} → {values[-1]}",),
+        figures={"oom_kills": count},
+    )
+
+
+def peak_within(snapshots: Sequence[Snapshot], limit_bytes: int, *, above: int = 0) -> Verdict:
+    """The most memory that was ever counted is at most the limit, and at least `above`."""
+    peaks = [one.memory_peak_bytes for one in snapshots if one.memory_peak_bytes is not None]
+    peak, name = (max(peaks), "peak") if peaks else (None, "peak")
+    if peak is None:
+        samples = [one.memory_current_bytes for one in snapshots if one.memory_current_bytes is not None]
+        peak, name = (max(samples) if samples else None), "largest sample"
+    v1 = bool(snapshots) and snapshots[0].versions.get("memory") == 1
+    file = {("peak", True): "memory.max_usage_in_bytes", ("peak", False): "memory.peak"}.get((name, v1), "memory usage")
+    return claim(
+        f"{name} of memory",
+        expected=f"at most {format_size(limit_bytes)}" + (f", at least {format_size(above)}" if above else ""),
+        seen=None if peak is None else format_size(peak),
+        holds=None if peak is None else above <= peak <= limit_bytes,
+        files=() if peak is None else (f"{file} = {peak}",),
+        figures={"peak_bytes": peak, "limit_bytes": limit_bytes},
+    )

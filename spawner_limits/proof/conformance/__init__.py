@@ -1,0 +1,1 @@
+"""Conformance: does every limit hold on this host? 60 cases and their controls, from the Linux kernel's counters."""

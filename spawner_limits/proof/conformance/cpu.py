@@ -1,0 +1,773 @@
+"""Cases 8 to 21: CPU quotas, by load. The windows and their tolerance are those of `judge`.
+
+One unlimited container, pressed once, is the control of all quotas: the same judge must find each of them exceeded.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from spawner_limits import units
+from spawner_limits.engines.base import DEFAULT_PERIOD_US
+from spawner_limits.limits import Limits
+from spawner_limits.proof import interrupt, windows
+from spawner_limits.proof.claims import claim, exactly
+from spawner_limits.proof.conformance.bench import INTERVAL_S
+from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
+from spawner_limits.proof.conformance.setting import Behind, Setting, expected, hold, made
+from spawner_limits.proof.engine import RefusedError
+from spawner_limits.proof.host import Idle
+from spawner_limits.proof.judge import THROTTLED, WINDOWS, judge
+from spawner_limits.proof.plot import Plot, Point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from spawner_limits.proof.conformance.bench import Bench, Subject
+    from spawner_limits.proof.conformance.case import AnyCase
+    from spawner_limits.proof.engine import Command
+    from spawner_limits.proof.evidence import Evidence, Verdict
+
+QUOTAS = (0.25, 0.5, 1.0, 1.5)
+WARM_UP_S = 1.0
+_SPIN_S = 60
+_MANY = 16
+_PERIODS_US = (5_000, 100_000, 1_000_000)
+_LEAST_PERIODS = 50
+_POWER = 1.2
+_IDLE = 0.25
+"""cores: from here on the host had CPUs to give"""
+
+_BURST: Behind = {1: {"cpu.cfs_burst_us": "25000"}, 2: {"cpu.max.burst": "25000"}}
+_DOUBLED: Behind = {1: {"cpu.cfs_quota_us": "100000"}, 2: {"cpu.max": "100000 100000"}}
+
+
+def unlimited() -> Setting:
+    """A container whose CPU time is not limited at all."""
+    return Setting(limits=Limits(pids_limit=512))
+
+
+def quota(cores: float, period_us: int | None = None) -> Setting:
+    """A container with a quota."""
+    return Setting(limits=Limits(cpu_limit=cores, cpu_period=period_us))
+
+
+def spinning(subject: Subject, workers: int) -> Command:
+    """So many workers that never rest."""
+    return subject.probe("spin", workers, _SPIN_S)
+
+
+def storming(subject: Subject, _workers: int) -> Command:
+    """Short processes, one after the other."""
+    return subject.probe("storm", _SPIN_S)
+
+
+def stressed(subject: Subject, workers: int) -> Command:
+    """stress-ng, where the image has it: a load that is not ours."""
+    return subject.run("stress-ng", "--cpu", str(workers), "--timeout", f"{_SPIN_S}s", "--quiet")
+
+
+def pressed(
+    bench: Bench, setting: Setting, *, workers: int, load: Callable[[Subject, int], Command] = spinning
+) -> Evidence:
+    """One container, pressed for three windows; without a quota, for one."""
+    with made(bench, setting) as subject:
+        command = load(subject, workers)
+        subject.busy()
+        interrupt.pause(WARM_UP_S)
+        idle = Idle()
+        snapshots = subject.follow(command, seconds=_seconds(setting))
+        return subject.evidence(snapshots, command, idle.cores())
+
+
+def _seconds(setting: Setting) -> float:
+    period_us = setting.limits.cpu_period or DEFAULT_PERIOD_US
+    count = WINDOWS if setting.limits.cpu_limit is not None else 1
+    return count * (windows.shortest_s(period_us) + 0.15) + 0.2
+
+
+def _press_many(bench: Bench, setting: Setting) -> Evidence:
+    """With our load; where the image has it, with stress-ng's too, in the same windows."""
+    with made(bench, setting) as subject:
+        load = stressed if subject.has("stress-ng") else spinning
+    return pressed(bench, setting, workers=_MANY, load=load)
+
+
+def _press_cpuset(bench: Bench, setting: Setting) -> Evidence:
+    if bench.host.cores == 1:
+        raise CannotError("this host has one CPU, so every set is the whole", "")
+    return free(bench) if setting.limits.cpuset_cpus is None else pressed(bench, setting, workers=2)
+
+
+def free(bench: Bench) -> Evidence:
+    """The load of all quotas without one: every CPU wanted, for a window."""
+    return bench.once("cpu: unlimited", lambda: pressed(bench, unlimited(), workers=bench.host.cores + 1))
+
+
+def together(bench: Bench, settings: Sequence[Setting]) -> list[Evidence]:
+    """Containers that are pressed at the same time; for quotas that leave each other room."""
+    with ExitStack() as stack:
+        subjects = [stack.enter_context(made(bench, one)) for one in settings]
+        loads = [spinning(one, 2) for one in subjects]
+        for one in subjects:
+            one.busy()
+        interrupt.pause(WARM_UP_S)
+        taken = [[one.reader.read_limits()] for one in subjects]
+        end = time.monotonic() + max(map(_seconds, settings))
+        while time.monotonic() < end:
+            interrupt.pause(INTERVAL_S)
+            for one, snapshots in zip(subjects, taken, strict=True):
+                snapshots.append(one.reader.read())
+        return [
+            one.evidence([*snapshots, one.reader.read_limits()], load)
+            for one, snapshots, load in zip(subjects, taken, loads, strict=True)
+        ]
+
+
+def at(bench: Bench, cores: float) -> Evidence:
+    """One quota, pressed, once a run; the small ones together."""
+    small = QUOTAS[:2]
+    if cores in small and bench.host.cores > 1:
+        both = bench.once("cpu: small", lambda: together(bench, [quota(one) for one in small]))
+        return both[small.index(cores)]
+    return bench.once(f"cpu: {cores}", lambda: pressed(bench, quota(cores), workers=int(cores) + 2))
+
+
+def at_free(bench: Bench, setting: Setting, cores: float) -> Evidence:
+    """One quota, or the control's load."""
+    return free(bench) if setting.limits.cpu_limit is None else at(bench, cores)
+
+
+def usage_plot(title: str, evidences: Mapping[str, Evidence], limit: float | None) -> Plot:
+    """Cores used over time, each point over the second before it."""
+    return Plot(
+        title=title,
+        unit="cores",
+        lines={label: _rates(one) for label, one in evidences.items()},
+        limit=limit,
+    )
+
+
+def _rates(evidence: Evidence) -> tuple[Point, ...]:
+    taken = evidence.snapshots
+    begin = taken[0].monotonic_ns if taken else 0
+    return tuple(
+        Point(
+            seconds=round((one.start_ns - begin) / windows.SECOND_NS + one.wall_s, 2),
+            value=round(one.cores, 4),
+        )
+        for one in windows.sliding(taken, 1.0)
+    )
+
+
+# -- 9: quotas ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Quotas:
+    """Quota → what was read under it."""
+
+    pressed: Mapping[float, Evidence] = field(default_factory=dict)
+
+
+def _fitting(bench: Bench) -> tuple[float, ...]:
+    return tuple(one for one in QUOTAS if one < bench.host.cores)
+
+
+def _press_quotas(bench: Bench, setting: Setting) -> _Quotas:
+    return _Quotas(pressed={one: at_free(bench, setting, one) for one in _fitting(bench)})
+
+
+def _judge_quotas(evidence: _Quotas) -> list[Verdict]:
+    return [
+        verdict
+        for cores, one in evidence.pressed.items()
+        for verdict in hold(Limits(cpu_limit=cores), "cpu_limit")(one)
+    ]
+
+
+def _plot_quotas(evidence: _Quotas) -> list[Plot]:
+    return [
+        usage_plot(f"A quota of {units.format_cores(cores)}, over the last second", {"cores used": one}, cores)
+        for cores, one in evidence.pressed.items()
+    ]
+
+
+# -- 12: usage per period ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drift:
+    quota: float
+    evidence: Evidence
+
+
+def _press_drift(bench: Bench, setting: Setting) -> _Drift:
+    evidence = at(bench, 0.5) if not setting.behind else pressed(bench, setting, workers=2)
+    return _Drift(quota=0.5, evidence=evidence)
+
+
+def _judge_drift(drift: _Drift) -> list[Verdict]:
+    """CPU time against periods × quota. A throttled load stands still at the end of each period, and there is read.
+
+    The median of each third is of such moments; edges of windows would add a period's quota at either end.
+    """
+    quota_ns = drift.quota * DEFAULT_PERIOD_US * 1000
+    read = [
+        (one.nr_periods, one.cpu_usage_ns - quota_ns * one.nr_periods)
+        for one in drift.evidence.snapshots
+        if one.nr_periods is not None and one.cpu_usage_ns is not None
+    ]
+    third = len(read) // 3
+    first, last = read[:third], read[-third:]
+    counted = read[-1][0] - read[0][0] if third else 0
+    expected_ratio = "1.000 ± 0.005"
+    if counted < _LEAST_PERIODS:
+        seen = f"{counted} periods"
+        return [claim("CPU time over periods × quota", expected=expected_ratio, seen=seen, holds=None)]
+    between = median(one[0] for one in last) - median(one[0] for one in first)
+    ratio = 1 + (median(one[1] for one in last) - median(one[1] for one in first)) / (between * quota_ns)
+    return [
+        claim(
+            "CPU time over periods × quota",
+            expected=expected_ratio,
+            seen=f"{ratio:.4f} over {counted} periods",
+            holds=True if abs(ratio - 1) <= 0.005 else None if ratio < 1 else False,  # noqa: PLR2004
+            files=_counters(drift.evidence),
+            figures={"ratio": round(ratio, 5), "periods": counted},
+        )
+    ]
+
+
+def _counters(evidence: Evidence) -> list[str]:
+    first, last = evidence.snapshots[0], evidence.snapshots[-1]
+    v1 = first.versions.get("cpuacct") == 1
+    usage = f"{first.cpu_usage_ns} → {last.cpu_usage_ns} ns"
+    return [
+        f"{'cpuacct.usage' if v1 else 'cpu.stat usage_usec'}: {usage}",
+        f"cpu.stat nr_periods: {first.nr_periods} → {last.nr_periods}",
+        f"cpu.stat nr_throttled: {first.nr_throttled} → {last.nr_throttled}",
+    ]
+
+
+# -- 13, 14, 15: throttled, idle, free ---------------------------------------------------------------------------
+
+
+def _whole(evidence: Evidence) -> windows.Window | None:
+    return windows.between(evidence.snapshots[0], evidence.snapshots[-1])
+
+
+def _judge_throttled(evidence: Evidence) -> list[Verdict]:
+    window = _whole(evidence)
+    ratio = None if window is None or window.periods is None else window.throttled_ratio or 0.0
+    return [
+        claim(
+            "nr_throttled / nr_periods",
+            expected=f"at least {THROTTLED}",
+            seen=None if ratio is None else f"{ratio:.3f}",
+            # some periods without throttling are what others on the host do; none at all is no quota
+            holds=None if ratio is None or 0 < ratio < THROTTLED else ratio >= THROTTLED,
+            files=_counters(evidence),
+            figures={"throttled_ratio": ratio},
+        )
+    ]
+
+
+def _press_idle(bench: Bench, setting: Setting) -> Evidence:
+    with made(bench, setting) as subject:
+        if setting.limits.pids_limit is not None:  # the control's mark
+            spinning(subject, 2)
+            subject.busy()
+        return subject.evidence(subject.follow(seconds=2.0))
+
+
+def _judge_idle(evidence: Evidence) -> list[Verdict]:
+    window = _whole(evidence)
+    throttled = None if window is None else window.throttled
+    return [
+        claim(
+            "nr_throttled of an idle container",
+            expected="+0",
+            seen=None if throttled is None else f"+{throttled}",
+            holds=None if throttled is None else throttled == 0,
+            files=_counters(evidence),
+        )
+    ]
+
+
+def _judge_power(evidence: Evidence) -> list[Verdict]:
+    window = _whole(evidence)
+    used = None if window is None else window.cores
+    least = _POWER * min(QUOTAS[1], evidence.host.cores)
+    return [
+        claim(
+            "cores used",
+            expected=f"above {least:.2f} cores",
+            seen=None if used is None else units.format_cores(used),
+            # what it did not get, others may have had
+            holds=None if used is None or (used <= least and (evidence.idle_cores or 0) < _IDLE) else used > least,
+            files=_counters(evidence),
+            figures={"used_cores": used, "idle_cores": evidence.idle_cores},
+        )
+    ]
+
+
+# -- 16, 17: what is refused -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """Host configs and what became of them: the file's text once it ran, or the refusal."""
+
+    refused_at: str | None
+    said: str
+    quota: str | None = None
+    accepted_quota: str | None = None
+
+
+def _ask(bench: Bench, **host_config: Any) -> _Asked:
+    try:
+        with bench.container(**host_config) as subject:
+            text = subject.read("cpu.cfs_quota_us") if bench.version == 1 else subject.read("cpu.max")
+            return _Asked(refused_at=None, said="it was started", quota=text)
+    except RefusedError as error:
+        return _Asked(refused_at=error.at, said=said(error))
+
+
+def _press_too_many(bench: Bench, setting: Setting) -> _Asked:
+    cores = bench.host.cores + 1
+    told = _ask(bench, **(dict(setting.host_config) or {"nano_cpus": cores * 10**9}))
+    by_quota = _ask(bench, cpu_period=DEFAULT_PERIOD_US, cpu_quota=cores * DEFAULT_PERIOD_US)
+    return _Asked(refused_at=told.refused_at, said=told.said, accepted_quota=by_quota.quota)
+
+
+def _judge_too_many(asked: _Asked) -> list[Verdict]:
+    return [
+        _refused_at_create(asked, "more CPUs than there are, by --cpus"),
+        claim(
+            "the same by --cpu-quota",
+            expected="accepted, and in the kernel's file",
+            seen=asked.accepted_quota or "refused",
+            holds=asked.accepted_quota is not None and not asked.accepted_quota.startswith(("-1", "max")),
+            files=[f"quota = {asked.accepted_quota}"],
+        ),
+    ]
+
+
+def _refused_at_create(asked: _Asked, what: str) -> Verdict:
+    seen = f"refused at {asked.refused_at}" if asked.refused_at else f"it ran, with {asked.quota}"
+    return claim(
+        what,
+        expected="refused when the container is created",
+        seen=seen,
+        holds=asked.refused_at == "create",
+        reason=f"{what}: {asked.said}",
+        files=[f"the engine: {asked.said}"],
+    )
+
+
+_RUNC = re.compile(r'failed to write "?([^":]*)"?: write \S*/([a-z.0-9_]+): (.*?)(: unknown)?$')
+
+
+def said(error: RefusedError) -> str:
+    """What the engine answered; of a runtime's long way to the kernel's file, its end."""
+    found = _RUNC.search(str(error))
+    return f"at its start: the Linux kernel takes no {found[2]} = {found[1]}: {found[3]}" if found else str(error)
+
+
+def _press_too_few(bench: Bench, setting: Setting) -> _Asked:
+    return _ask(bench, **dict(setting.host_config))
+
+
+# -- 18: periods -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Periods:
+    """Period → what was read under a quarter of a core, all at the same time."""
+
+    pressed: Mapping[int, Evidence]
+
+
+def _press_periods(bench: Bench, setting: Setting) -> _Periods:
+    if setting.limits.cpu_limit is None:
+        return _Periods(pressed=dict.fromkeys(_PERIODS_US, free(bench)))
+    return _Periods(pressed=bench.once("cpu: periods", lambda: _all_periods(bench)))
+
+
+def _all_periods(bench: Bench) -> dict[int, Evidence]:
+    settings = [quota(QUOTAS[0], one) for one in _PERIODS_US]
+    return dict(zip(_PERIODS_US, together(bench, settings), strict=True))
+
+
+def _judge_periods(evidence: _Periods) -> list[Verdict]:
+    return [
+        verdict
+        for period, one in evidence.pressed.items()
+        for verdict in judge(
+            expected(Limits(cpu_limit=QUOTAS[0], cpu_period=period), one.page_size_bytes, "cpu_limit", "cpu_period"),
+            one,
+        )
+    ]
+
+
+def _plot_periods(evidence: _Periods) -> list[Plot]:
+    labels = {f"period {period // 1000} ms": one for period, one in evidence.pressed.items()}
+    return [usage_plot("0.25 cores in periods of 5, 100 and 1000 ms, over the last second", labels, QUOTAS[0])]
+
+
+# -- 19: burst ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Burst:
+    evidence: Evidence
+    bursts: int | None
+    file: str
+
+
+def _press_burst(bench: Bench, setting: Setting) -> _Burst:
+    file = "cpu.cfs_burst_us" if bench.version == 1 else "cpu.max.burst"
+    with made(bench, quota(QUOTAS[0])) as subject:
+        if subject.read(file) is None:
+            raise CannotError(f"this Linux kernel has no {file}, which came with 5.14", "take a newer Linux kernel")
+        for name, text in setting.behind.get(bench.version, {}).items():
+            if error := subject.write(name, text):
+                raise CannotError(f"the Linux kernel takes no {name}: {error}", "")
+        before = _bursts(subject)
+        # each burst needs more than one period's quota, all of them less than the quota
+        load = subject.probe("burst", _SPIN_S, 40, 260)
+        subject.busy()
+        snapshots = subject.follow(load, seconds=4.0)
+        after = _bursts(subject)
+        return _Burst(
+            evidence=subject.evidence(snapshots, load),
+            bursts=None if before is None or after is None else after - before,
+            file=f"{file} = {subject.read(file)}; cpu.stat nr_bursts: {before} → {after}",
+        )
+
+
+def _bursts(subject: Subject) -> int | None:
+    found = re.search(r"^nr_bursts (\d+)$", subject.read("cpu.stat") or "", re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _judge_burst(burst: _Burst) -> list[Verdict]:
+    window = _whole(burst.evidence)
+    used = None if window is None else window.cores
+    return [
+        claim(
+            "nr_bursts",
+            expected="+1 or more",
+            seen=None if burst.bursts is None else f"+{burst.bursts}",
+            holds=None if burst.bursts is None else burst.bursts > 0,
+            files=[burst.file],
+        ),
+        claim(
+            "cores used on average",
+            expected=f"at most {QUOTAS[0]} cores",
+            seen=None if used is None else units.format_cores(used),
+            holds=None if used is None else used <= QUOTAS[0] * 1.06,
+            files=_counters(burst.evidence),
+        ),
+    ]
+
+
+# -- 20: under a parent ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Child:
+    """A container with a larger quota than the cgroup above it."""
+
+    refusal: str | None
+    evidence: Evidence | None
+
+
+def _press_child(bench: Bench, setting: Setting) -> _Child:
+    with bench.parent() as parent, bench.container(cgroup_parent=parent) as keeper:
+        if setting.limits.cpu_limit is not None:
+            files = {"cpu.cfs_quota_us": "25000"} if bench.version == 1 else {"cpu.max": "25000 100000"}
+            for name, text in files.items():
+                if error := keeper.write(name, text, above=1):
+                    raise CannotError(f"{name} of a parent cgroup can't be written: {error}", "")
+        try:
+            child = Setting(limits=Limits(cpu_limit=1.0), host_config={"cgroup_parent": parent})
+            return _Child(refusal=None, evidence=pressed(bench, child, workers=2))
+        except RefusedError as error:
+            return _Child(refusal=said(error), evidence=None)
+
+
+def _judge_child(child: _Child) -> list[Verdict]:
+    if child.evidence is None:
+        refusal = child.refusal or "nothing"
+        return [
+            claim(
+                "a child's quota above its parent's",
+                expected="refused with EINVAL",
+                seen="refused",
+                holds="invalid argument" in refusal.lower(),
+                reason=f"a child's quota above its parent's: {refusal}",
+                files=[f"the engine: {refusal}"],
+            )
+        ]
+    window = _whole(child.evidence)
+    used = None if window is None else window.cores
+    return [
+        claim(
+            "cores used under a parent's quota of 0.25",
+            expected="at most 0.25 cores, or refused",
+            seen=None if used is None else units.format_cores(used),
+            holds=None if used is None else used <= QUOTAS[0] * 1.06,
+            files=_counters(child.evidence),
+        )
+    ]
+
+
+# -- the list ----------------------------------------------------------------------------------------------------
+
+_NO_QUOTA = "the same load without a quota"
+_QUOTA_REMEDY = (
+    "nothing on this host holds a CPU quota: check CONFIG_CFS_BANDWIDTH in the Linux kernel and the cpu controller in "
+    "/proc/cgroups (v1) or cgroup.subtree_control (v2); look who else writes cpu.cfs_quota_us or cpu.max"
+)
+_Q = "usage ≤ quota × (1 + period/window) + a 5 ms slice a CPU; ≥ 97 % of it where throttled in ≥ 90 % of the periods"
+
+
+def _readback(bench: Bench, setting: Setting) -> Evidence:
+    with made(bench, setting) as subject:
+        return subject.evidence([subject.reader.read_limits()])
+
+
+def _judge_readback(evidence: Evidence) -> list[Verdict]:
+    wanted = expected(Limits(cpu_limit=QUOTAS[1], cpu_period=DEFAULT_PERIOD_US), 4096, "cpu_limit", "cpu_period")
+    files = {file.name: file.accept for one in wanted for file in one.files(evidence.snapshots[0].versions["cpu"])}
+    return [exactly(name, accept, evidence.snapshots[0].limits.get(name)) for name, accept in files.items()]
+
+
+CASES: tuple[AnyCase, ...] = (
+    Case(
+        number=8,
+        group=Group.CPU,
+        title="quota and period are what was asked",
+        expected="cpu.cfs_quota_us 50000, cpu.cfs_period_us 100000",
+        expected_v2="cpu.max 50000 100000",
+        tolerance="exact; with the systemd driver rounded up to 1 % of a CPU",
+        limited=quota(QUOTAS[1], DEFAULT_PERIOD_US),
+        control=unlimited(),
+        control_words="a container without a quota",
+        press=_readback,
+        judge=_judge_readback,
+        remedy=_QUOTA_REMEDY,
+        quick=True,
+    ),
+    Case(
+        number=9,
+        group=Group.CPU,
+        title="0.25, 0.5, 1 and 1.5 cores are not exceeded",
+        expected="used as far as the quota, and no further",
+        tolerance=_Q,
+        limited=quota(QUOTAS[0]),
+        control=unlimited(),
+        control_words=_NO_QUOTA,
+        press=_press_quotas,
+        judge=_judge_quotas,
+        remedy=_QUOTA_REMEDY,
+        pace=Pace.ALONE,
+        plots=_plot_quotas,
+    ),
+    Case(
+        number=10,
+        group=Group.CPU,
+        title="more workers than CPUs do not beat a quota",
+        expected=f"{_MANY} workers use 0.5 cores",
+        tolerance=_Q,
+        limited=quota(QUOTAS[1]),
+        control=unlimited(),
+        control_words=_NO_QUOTA,
+        press=_press_many,
+        judge=hold(Limits(cpu_limit=QUOTAS[1]), "cpu_limit"),
+        remedy=_QUOTA_REMEDY,
+        pace=Pace.QUOTA,
+        cores=QUOTAS[1],
+        quick=True,
+    ),
+    Case(
+        number=11,
+        group=Group.CPU,
+        title="many short processes do not beat a quota",
+        expected="two workers that only start processes use 0.5 cores",
+        tolerance=_Q,
+        limited=quota(QUOTAS[1]),
+        control=unlimited(),
+        control_words=_NO_QUOTA,
+        press=lambda bench, setting: pressed(bench, setting, workers=2, load=storming),
+        judge=hold(Limits(cpu_limit=QUOTAS[1]), "cpu_limit"),
+        remedy=_QUOTA_REMEDY,
+        pace=Pace.QUOTA,
+        cores=QUOTAS[1],
+    ),
+    Case(
+        number=12,
+        group=Group.CPU,
+        title="each period gives a quota, and no more",
+        expected="CPU time = nr_periods × quota",
+        tolerance=f"± 0.5 % over {_LEAST_PERIODS} periods or more",
+        limited=quota(QUOTAS[1]),
+        control=Setting(limits=Limits(cpu_limit=QUOTAS[1]), behind=_DOUBLED),
+        control_words="the quota doubled behind the engine's back",
+        press=_press_drift,
+        judge=_judge_drift,
+        remedy=_QUOTA_REMEDY,
+        pace=Pace.QUOTA,
+        cores=2 * QUOTAS[1],
+    ),
+    Case(
+        number=13,
+        group=Group.CPU,
+        title="a busy container is throttled in every period",
+        expected=f"nr_throttled / nr_periods ≥ {THROTTLED}",
+        tolerance="–",
+        limited=quota(QUOTAS[1]),
+        control=unlimited(),
+        control_words=_NO_QUOTA,
+        press=lambda bench, setting: at_free(bench, setting, QUOTAS[1]),
+        judge=_judge_throttled,
+        remedy=_QUOTA_REMEDY,
+        pace=Pace.QUOTA,
+        cores=QUOTAS[1],
+        quick=True,
+    ),
+    Case(
+        number=14,
+        group=Group.CPU,
+        title="an idle container is never throttled",
+        expected="nr_throttled stands still",
+        tolerance="zero",
+        limited=quota(QUOTAS[1]),
+        control=Setting(limits=Limits(cpu_limit=QUOTAS[1], pids_limit=512)),
+        control_words="the same container, pressed",
+        press=_press_idle,
+        judge=_judge_idle,
+        remedy="something else runs in the container's cgroup: look at its cgroup.procs",
+        pace=Pace.QUOTA,
+        cores=QUOTAS[1],
+        quick=True,
+    ),
+    Case(
+        number=15,
+        group=Group.CPU,
+        title="without a quota the same load uses more",
+        expected=f"more than {_POWER} × 0.5 cores: the load has power",
+        tolerance="–",
+        limited=unlimited(),
+        control=quota(QUOTAS[1]),
+        control_words="the same load with the quota",
+        press=lambda bench, setting: at_free(bench, setting, QUOTAS[1]),
+        judge=_judge_power,
+        remedy="the host gives a container less than it asks for even without a quota: look what else runs on it",
+        pace=Pace.QUOTA,
+        cores=QUOTAS[1],
+        quick=True,
+    ),
+    Case(
+        number=16,
+        group=Group.CPU,
+        title="more CPUs than there are: --cpus is refused, --cpu-quota taken",
+        expected="HTTP 400; accepted",
+        tolerance="zero",
+        limited=Setting(),
+        control=Setting(host_config={"nano_cpus": 10**9 // 2}),
+        control_words="half a CPU, which is no reason to refuse",
+        press=_press_too_many,
+        judge=_judge_too_many,
+        remedy="the engine takes CPU limits that can't bind: give quotas below the number of cores",
+        quick=True,
+    ),
+    Case(
+        number=17,
+        group=Group.CPU,
+        title="less CPU than the kernel counts is refused",
+        expected="refused when the container is created",
+        tolerance="zero",
+        limited=Setting(host_config={"nano_cpus": 5_000_000}),
+        control=Setting(host_config={"nano_cpus": 20_000_000}),
+        control_words="0.02 CPUs, which the kernel does count",
+        press=_press_too_few,
+        judge=lambda asked: [_refused_at_create(asked, "0.005 CPUs")],
+        remedy="give at least 0.01 cores, as the policy's own check demands",
+        defect=(
+            "Docker checks --cpus against the number of CPUs only: less than the kernel's quota of 1000 µs is taken, "
+            "and the container fails at its start (EINVAL)"
+        ),
+        quick=True,
+    ),
+    Case(
+        number=18,
+        group=Group.CPU,
+        title="periods of 5, 100 and 1000 ms hold the same quota",
+        expected="0.25 cores each; so many periods counted",
+        tolerance=f"{_Q}; windows of 10 periods; ± one period a window",
+        limited=quota(QUOTAS[0]),
+        control=unlimited(),
+        control_words=_NO_QUOTA,
+        press=_press_periods,
+        judge=_judge_periods,
+        remedy=_QUOTA_REMEDY,
+        pace=Pace.QUOTA,
+        cores=len(_PERIODS_US) * QUOTAS[0],
+        plots=_plot_periods,
+    ),
+    Case(
+        number=19,
+        group=Group.CPU,
+        title="a burst lends from quiet periods, and gives back",
+        expected="cpu.cfs_burst_us: nr_bursts rises, the average stays below the quota",
+        expected_v2="cpu.max.burst: nr_bursts rises, the average stays below the quota",
+        tolerance="6 %",
+        limited=Setting(behind=_BURST),
+        control=Setting(),
+        control_words="the same load without a burst",
+        press=_press_burst,
+        judge=_judge_burst,
+        remedy="do without a burst: Docker can't set it either; a longer cpu_period helps interactive work likewise",
+        pace=Pace.QUOTA,
+        cores=QUOTAS[0],
+    ),
+    Case(
+        number=20,
+        group=Group.CPU,
+        title="a quota above the parent cgroup's does not win",
+        expected="refused with EINVAL",
+        expected_v2="accepted, and the parent's 0.25 cores hold",
+        tolerance="zero; v2 6 %",
+        limited=Setting(limits=Limits(cpu_limit=QUOTAS[0])),
+        control=Setting(),
+        control_words="a parent without a quota",
+        press=_press_child,
+        judge=_judge_child,
+        remedy="don't rely on a cgroup_parent's quota here; limit each container",
+        pace=Pace.QUOTA,
+        cores=QUOTAS[0],
+    ),
+    Case(
+        number=21,
+        group=Group.CPU,
+        title="a set of one CPU is one CPU",
+        expected="cpuset.cpus as asked, at most 1.0 cores used",
+        tolerance="1 %",
+        limited=Setting(limits=Limits(cpuset_cpus="0")),
+        control=unlimited(),
+        control_words="the same load without a set",
+        press=_press_cpuset,
+        judge=hold(Limits(cpuset_cpus="0"), "cpuset_cpus"),
+        remedy="check the cpuset controller (CONFIG_CPUSETS; v2: cgroup.subtree_control)",
+        pace=Pace.ALONE,
+        quick=True,
+    ),
+)
