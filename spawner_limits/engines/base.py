@@ -7,7 +7,8 @@ Here is also what the engines share: a row of their tables, and how the Linux ke
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -163,15 +164,24 @@ class Share:
         return self.weight / (self.weight + self.ordinary)
 
 
-def shares_told(shares: int, version: CgroupVersion) -> tuple[Share, ...]:
+_RUNTIMES = ("runc before 1.3.2, crun before 1.23", "runc 1.3.2, crun 1.23 and later")
+_NEW_SINCE = {"runc": (1, 3, 2), "crun": (1, 23)}
+_VERSION = re.compile(r"(runc|crun) ([0-9]+(?:\.[0-9]+)*)", re.ASCII)
+
+
+def shares_told(shares: int, version: CgroupVersion, runtime: str = "") -> tuple[Share, ...]:
     """What a container with these shares gets: on v1 by the shares, on v2 by the weight that its runtime makes of them.
 
     A container without shares has the Linux kernel's default: 1024 on v1, and on v2 weight 100, which no formula asks.
+    `runtime`: "runc 1.3.6", where it is known; else there is one answer for each formula.
     """
     if version == 1:
         return (Share(runtime="", weight=shares, ordinary=1024),)
-    runtimes = ("runc before 1.3.2, crun before 1.23", "runc 1.3.2, crun 1.23 and later")
-    return tuple(
-        Share(runtime=runtime, weight=int(weight), ordinary=100)
-        for runtime, weight in zip(runtimes, weights(shares), strict=True)
-    )
+    told = [
+        Share(runtime=runtimes, weight=int(weight), ordinary=100)
+        for runtimes, weight in zip(_RUNTIMES, weights(shares), strict=True)
+    ]
+    if (found := _VERSION.match(runtime)) is None:
+        return tuple(told)
+    is_new = tuple(map(int, found[2].split("."))) >= _NEW_SINCE[found[1]]
+    return (replace(told[is_new], runtime=found[0]),)

@@ -14,6 +14,7 @@ from traitlets import Bool, Integer, Unicode
 
 import docker
 from spawner_limits.engines import labels
+from spawner_limits.engines.base import shares_told
 from spawner_limits.engines.docker import INSPECT, RIVALS, disagreement, disagreements, host_config, translate
 from spawner_limits.limits import tell
 from spawner_limits.policy.capacity import RETRY_S, room
@@ -57,6 +58,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         try:
             self.enforcement = translate(entitlement.limits, version=await self._cgroup_version())
             self._refuse_what_cannot(entitlement)
+            await self._tell_shares(entitlement)
             await self._refuse_old_container()
             async with self.aside.places.taken(entitlement, self.container_name, self._host()):
                 started: tuple[str, int] = await super().start()
@@ -83,6 +85,15 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
                 raise self.refusal(fact, reason="cannot")
             self.log.warning("The server of %s starts without a limit, as the policy allows: %s", self._log_name, fact)
             self.tell(f"{fact}; the policy lets the server start without it")
+
+    async def _tell_shares(self, entitlement: Entitlement) -> None:
+        """Say what a weight comes to on this engine: on cgroup v2 the number in the policy does not."""
+        if (shares := entitlement.limits.cpu_shares) is None:
+            return
+        for one in await self.aside.run(lambda _: shares_told(shares, self.aside.cgroup_version, self.aside.runtime)):
+            by = f", {one.runtime}" if one.runtime else ""
+            beside = f"{one.part:.1%} of a CPU that one busy server without shares wants too"
+            self.tell(f"cpu_shares {shares}: {beside} (weight {one.weight} to {one.ordinary}{by})")
 
     # -- room ----------------------------------------------------------------------------------------------------
 

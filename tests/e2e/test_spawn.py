@@ -87,6 +87,7 @@ def test_the_spawn_page_says_what_and_why(hub):
         "mem_limit 384 MiB, from user eve (limits.yaml:12)",
         "cpu_limit 1.50 cores, from user eve (limits.yaml:13)",
         "cpu_shares 2048, from user eve (limits.yaml:14)",
+        "cpu_shares 2048: 66.7% of a CPU that one busy server without shares wants too (weight 2048 to 1024)",
         "pids_limit 200, from defaults (limits.yaml:5)",
     ):
         assert message in messages

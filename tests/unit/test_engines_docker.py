@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from spawner_limits.engines.base import shares_told
 from spawner_limits.engines.docker import TABLE, disagreements, host_config, translate, weights
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import GIB, MIB
@@ -176,3 +177,25 @@ def test_a_host_config_that_differs_is_told(change, sentences):
     """Every key that differs from the policy is named, with both values."""
     enforcement = translate(Limits(mem_limit=GIB, memswap_limit=GIB, cpu_limit=1.5, cpu_period=50_000, pids_limit=256))
     assert disagreements(enforcement.ask, {**host_config(enforcement.ask), **change}) == sentences
+
+
+WEIGHTS = {
+    # runtime as the engine names it: weights of 2048 shares
+    "": [79, 174],
+    "runc 1.1.5+ds1": [79],
+    "runc 1.3.1": [79],
+    "runc 1.3.2": [174],
+    "runc 1.3.6": [174],
+    "runc 1.4.0-rc.1": [174],
+    "crun 1.22": [79],
+    "crun 1.23.1": [174],
+    "kata 3.2": [79, 174],
+    "runc unknown": [79, 174],
+}
+
+
+@pytest.mark.parametrize("runtime", WEIGHTS)
+def test_shares_on_cgroup_v2_are_what_the_runtime_makes_of_them(runtime):
+    """One answer where the runtime is known, else one for each formula; on v1 no runtime has a say."""
+    assert [one.weight for one in shares_told(2048, 2, runtime)] == WEIGHTS[runtime]
+    assert [(one.weight, one.ordinary, one.runtime) for one in shares_told(2048, 1, runtime)] == [(2048, 1024, "")]
