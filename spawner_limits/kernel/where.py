@@ -69,6 +69,22 @@ def find(
     )
 
 
+def strays(cgroup: Cgroup, pid: int, *, root: Path = Path("/")) -> dict[str, str]:
+    """Controller → the cgroup that a process is in, for each in which it is not in `cgroup`, nor below it.
+
+    CgroupError: there is no such process.
+    """
+    paths, mounts = _memberships(pid, root), _mounts(root)
+    found = {name: (paths.get(name, paths.get(_V2, "")), mounts.get(name, mounts.get(_V2, ()))) for name in CONTROLLERS}
+    return {
+        name: path
+        for name, (path, at) in found.items()
+        if not any(
+            _is_below(one.root, path) and _below(one, path).is_relative_to(cgroup.directories[name]) for one in at
+        )
+    }
+
+
 def cgroup_mounts(root: Path = Path("/")) -> tuple[Path, ...]:
     """Where cgroup file systems are mounted, of v1 and v2. CgroupError when `/proc` is not."""
     return tuple(sorted({mount.point for mounts in _mounts(root).values() for mount in mounts}))

@@ -186,7 +186,7 @@ class Engine:
                 entrypoint=[],
                 environment=dict(environment),
                 name=name,
-                labels={labels.TRIAL: _identity(os.getpid())},
+                labels={labels.TRIAL: identity(os.getpid())},
                 host_config=self.client.create_host_config(**host_config),
             )
             return tuple(made.get("Warnings") or ())
@@ -225,7 +225,7 @@ class Engine:
             self._remove(name)
         except UnreachableError:
             if cgroup is not None:
-                kill(_processes(cgroup))
+                kill(processes(cgroup))
             raise
 
     def _ping(self) -> None:
@@ -271,7 +271,7 @@ class Engine:
         """Remove what an earlier run left that was ended without a chance to clean up."""
         for found in self.client.containers(all=True, filters={"label": labels.TRIAL}):
             pid = found["Labels"][labels.TRIAL].partition(".")[0]
-            if found["Labels"][labels.TRIAL] != _identity(int(pid) if pid.isdigit() else 0):
+            if found["Labels"][labels.TRIAL] != identity(int(pid) if pid.isdigit() else 0):
                 self._remove(found["Id"])
         for path in _cgroups_of_ours():
             pid = path.name[len(labels.TRIAL_CGROUP) :].replace("_", "-").partition("-")[0]
@@ -305,7 +305,7 @@ def _meminfo(key: str) -> int:
     return int(lines[key].split()[0]) * 1024
 
 
-def _identity(pid: int) -> str:
+def identity(pid: int) -> str:
     """A process, so that another one with the same id is not taken for it: "1234.567890"."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
@@ -314,7 +314,8 @@ def _identity(pid: int) -> str:
     return f"{pid}.{stat.rpartition(')')[2].split()[19]}"
 
 
-def _processes(cgroup: Cgroup) -> list[int]:
+def processes(cgroup: Cgroup) -> list[int]:
+    """The ids of the processes in a container's cgroup; none when it is gone."""
     with suppress(OSError):
         return [int(pid) for pid in (cgroup.directories["memory"] / "cgroup.procs").read_text().split()]
     return []
@@ -405,7 +406,7 @@ class Command:
 
     def _processes(self) -> list[int]:
         with suppress(CgroupError):
-            return [pid for pid in _processes(self._engine.cgroup(self._container)) if self._is_ours(pid)]
+            return [pid for pid in processes(self._engine.cgroup(self._container)) if self._is_ours(pid)]
         return []
 
     def _is_ours(self, pid: int) -> bool:

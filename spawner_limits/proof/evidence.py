@@ -51,6 +51,8 @@ class Evidence:
     host: Host
     page_size_bytes: int = 4096
     contest: Contest | None = None
+    strays: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """controller → the cgroup that a process of the container was found in, where it was not the container's own"""
     idle_cores: float | None = None
     """CPUs of the host that nobody used meanwhile, on average: what a load did not get was there, or was not"""
 

@@ -56,9 +56,10 @@ def judge(expect: Sequence[Expectation], evidence: Evidence) -> tuple[Verdict, .
 
 def _verdict(expectation: Expectation, evidence: Evidence) -> Verdict:
     wanted = expectation.files(_version(expectation, evidence))
-    finding = _JUDGES[expectation.field](expectation, evidence)
+    finding = _found(expectation, evidence)
     under_load = finding.outcome
     wrong, unread = _readback(wanted, evidence.snapshots)
+    wrong = "; ".join(filter(None, (_escaped(wanted, evidence), wrong)))
     if wrong:
         also = f"; {finding.reason}" if finding.outcome is Outcome.BROKEN else ""
         finding = _replaced(finding, Outcome.BROKEN, wrong + also)
@@ -74,6 +75,15 @@ def _verdict(expectation: Expectation, evidence: Evidence) -> Verdict:
         figures=finding.figures,
         under_load=under_load,
     )
+
+
+def _found(expectation: Expectation, evidence: Evidence) -> Finding:
+    """What the load showed; nothing, where the counters can't all be of one cgroup."""
+    finding = _JUDGES[expectation.field](expectation, evidence)
+    if (fallen := windows.backwards(evidence.snapshots)) is None:
+        return finding
+    reason = f"{fallen} went backwards: this was not one cgroup all the time"
+    return Finding(outcome=Outcome.UNKNOWN, seen="–", reason=reason, figures={}, counters=finding.counters)
 
 
 def _replaced(finding: Finding, outcome: Outcome, reason: str) -> Finding:
@@ -104,6 +114,12 @@ def _readback(wanted: Sequence[KernelFile], snapshots: Sequence[Snapshot]) -> tu
             reasons = [one.unread[file.name] for one in snapshots if file.name in one.unread]
             unread.append(reasons[0] if reasons else f"{file.name} was not read")
     return "; ".join(wrong), "; ".join(unread)
+
+
+def _escaped(wanted: Sequence[KernelFile], evidence: Evidence) -> str:
+    """Where a process of the container is under another cgroup's limits; "" for nowhere."""
+    found = [evidence.strays[file.controller] for file in wanted if file.controller in evidence.strays]
+    return f"a process of the container was moved to the cgroup {found[0]}" if found else ""
 
 
 def _limit_files(wanted: Sequence[KernelFile], evidence: Evidence) -> tuple[str, ...]:
@@ -211,9 +227,6 @@ def _period_us(evidence: Evidence) -> int:
 def _cpu(expectation: Expectation, evidence: Evidence) -> Finding:
     limit, period_us = float(expectation.value or 0), _period_us(evidence)
     counters = ("cpu_usage_ns", "nr_throttled", "nr_periods")
-    if fallen := windows.backwards(evidence.snapshots):
-        reason = f"{fallen} went backwards: this was not one cgroup all the time"
-        return Finding(outcome=Outcome.UNKNOWN, seen="–", reason=reason, figures={}, counters=counters)
     series = list(windows.sliding(evidence.snapshots, windows.shortest_s(period_us)))
     if not series:
         return _unread(evidence, "CPU use over two seconds", {"limit_cores": limit}, counters)

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,13 @@ from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
 from spawner_limits.kernel.reader import Reader
+from spawner_limits.kernel.where import CgroupError, strays
 from spawner_limits.limits import FIELDS, Limits, tell
 from spawner_limits.policy.entitlement import Entitlement
 from spawner_limits.proof import interrupt
 from spawner_limits.proof.burn import burner
 from spawner_limits.proof.contest import contest
-from spawner_limits.proof.engine import Command
+from spawner_limits.proof.engine import Command, identity, processes
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
 from spawner_limits.proof.judge import judge
 from spawner_limits.proof.report import words
@@ -35,11 +37,14 @@ if TYPE_CHECKING:
 
     from spawner_limits.engines.base import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.kernel.where import Cgroup
     from spawner_limits.proof.engine import Container, Engine
     from spawner_limits.proof.evidence import Contest
     from spawner_limits.proof.hub import Hub
 
 INTERVAL_S = 0.1
+GUARDED = 10
+"""so many samples from one look at where the processes are to the next"""
 MARGIN_S = 120
 """how much longer than its load a container of ours lives, should nobody be left to remove it"""
 ENDED = "the container ended before its load did"
@@ -178,35 +183,40 @@ class Prover:
 
     def _trial(self, container: Container, subject: _Subject, command: Sequence[str]) -> Trial:
         self.watch.say(f"{subject.name}: pressing with {words.line(shlex.join(_called(command)))[:_LONGEST]}")
-        with Reader(self.engine.cgroup(container)) as reader:
+        cgroup = self.engine.cgroup(container)
+        with Reader(cgroup) as reader:
             snapshots = [reader.read_limits()]
             running = Command(self.engine, container, command)
+            guard = Guard(cgroup)
             try:
-                self._follow(running, reader, snapshots, subject)
+                self._follow(running, reader, snapshots, subject, guard)
             finally:
                 running.stop()
             if _called(command) == EXECUTED and running.exit_code == 0:
-                self._press_cpu_again(container, subject, reader, snapshots)
+                self._press_cpu_again(container, subject, reader, snapshots, guard)
             interrupt.pause(INTERVAL_S)
             snapshots.append(reader.read_limits())
         load = self._load(container, command, running)
         contest = None if load.problem == ENDED else self._contest(container, subject)
-        return self._judged(subject, snapshots, load, contest)
+        return self._judged(subject, snapshots, load, contest, guard.strays)
 
-    def _follow(self, running: Command, reader: Reader, snapshots: list[Snapshot], subject: _Subject) -> None:
+    def _follow(
+        self, running: Command, reader: Reader, snapshots: list[Snapshot], subject: _Subject, guard: Guard
+    ) -> None:
         """Take a snapshot ten times a second until the load ends, or its time."""
         tick = started = time.monotonic()
         while not running.wait(max(0.0, tick - time.monotonic())):
             interrupt.check()
             tick += INTERVAL_S
             snapshots.append(reader.read())
+            guard.look()
             self.watch.sample(subject.name, subject.limits, snapshots)
             if time.monotonic() - started > self.seconds:
                 running.problem = f"the load did not end within {self.seconds} s and was ended"
                 return
 
     def _press_cpu_again(
-        self, container: Container, subject: _Subject, reader: Reader, snapshots: list[Snapshot]
+        self, container: Container, subject: _Subject, reader: Reader, snapshots: list[Snapshot], guard: Guard
     ) -> None:
         """Repeat the notebook's press on CPU where others disturbed it; what was judged otherwise is never repeated."""
         for _ in range(CPU_TRIES):
@@ -216,7 +226,7 @@ class Prover:
             busy = math.ceil(subject.limits.cpu_limit or 0) + 1
             loads = [burner(self.engine, container, CPU_PRESS_S) for _ in range(busy)]
             try:
-                self._follow(loads[0], reader, snapshots, subject)
+                self._follow(loads[0], reader, snapshots, subject, guard)
             finally:
                 for load in loads:
                     load.stop()
@@ -262,15 +272,23 @@ class Prover:
         self.watch.say(f"{subject.name}: {problem}")
         with Reader(self.engine.cgroup(container)) as reader:
             load = Load(command=(), exit_code=None, oom_killed=None, problem=problem)
-            return self._judged(subject, [reader.read_limits()], load, None)
+            return self._judged(subject, [reader.read_limits()], load, None, {})
 
-    def _judged(self, subject: _Subject, snapshots: Sequence[Snapshot], load: Load, contest: Contest | None) -> Trial:
+    def _judged(
+        self,
+        subject: _Subject,
+        snapshots: Sequence[Snapshot],
+        load: Load,
+        contest: Contest | None,
+        strays: Mapping[str, str],
+    ) -> Trial:
         evidence = Evidence(
             snapshots=tuple(snapshots),
             load=load,
             host=self.engine.host(),
             page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
             contest=contest,
+            strays=strays,
         )
         return Trial(
             subject=subject.name,
@@ -279,6 +297,30 @@ class Prover:
             evidence=evidence,
             verdicts=judge(subject.enforcement.expect, evidence),
         )
+
+
+class Guard:
+    """Looks now and then whether what was in the container's cgroups still is."""
+
+    def __init__(self, cgroup: Cgroup) -> None:
+        """`cgroup`: the container's, found."""
+        self._cgroup, self._looks = cgroup, 0
+        self._known: dict[str, int] = {}
+        self.strays: dict[str, str] = {}
+
+    def look(self) -> None:
+        """Look, at the first call and every tenth after it."""
+        if self._looks % GUARDED == 0:
+            self._known |= {identity(pid): pid for pid in processes(self._cgroup)}
+            for one, pid in self._known.items():
+                self._look_at(one, pid)
+        self._looks += 1
+
+    def _look_at(self, one: str, pid: int) -> None:
+        with suppress(CgroupError):  # it has ended
+            found = strays(self._cgroup, pid)
+            if found and identity(pid) == one:  # and not another process that has its number now
+                self.strays |= found
 
 
 def _now() -> str:

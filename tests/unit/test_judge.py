@@ -346,3 +346,32 @@ EXITS = {
 def test_exit_code(trials, code):
     """0 only if every limit is HELD and every control BROKEN."""
     assert Report(trials=tuple(trials), host=HOST, started="2026-11-21T00:00:00+00:00", version="0").exit_code == code
+
+
+def test_a_process_under_another_cgroup_is_broken():
+    """For the limits of that controller; the others are judged as ever."""
+    found = {
+        one.field: (one.outcome, one.reason)
+        for one in judge(translate(LIMITS).expect, evidence(series(**PRESSED), strays={"cpu": "/elsewhere"}))
+    }
+    assert found["cpu_limit"] == (Outcome.BROKEN, "a process of the container was moved to the cgroup /elsewhere")
+    assert found["mem_limit"][0] is Outcome.HELD
+
+
+@pytest.mark.parametrize("counter", ["oom_kill", "nr_periods", "nr_throttled", "pids_max_events", "cpu_usage_ns"])
+def test_no_limit_is_judged_by_counters_that_fall(counter):
+    """A count that fell is another cgroup's, or somebody has reset it: whatever the limit, nothing is known."""
+    first, *rest = series(**PRESSED)
+    fallen = [replace(first, **{counter: getattr(first, counter) + 10**9}), *rest]
+    for one in judge(translate(LIMITS).expect, evidence(fallen)):
+        assert (one.outcome, one.reason) == (
+            Outcome.UNKNOWN,
+            f"{counter} went backwards: this was not one cgroup all the time",
+        )
+
+
+def test_the_engines_flag_decides_nothing():
+    """`OOMKilled` has four meanings, one of them of an earlier life: without a press it does not make HELD."""
+    flagged = replace(LOAD, exit_code=137, oom_killed=True)
+    found = verdict("mem_limit", series(), load=flagged)
+    assert (found.outcome, found.reason) == (Outcome.UNKNOWN, "not pressed: peak 300 MiB")
