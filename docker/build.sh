@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the images for single-user servers, and only what is not built yet:  build.sh [minimal|tensorflow|all]
+# `build.sh overhead` builds the one with the programs of the overhead experiment; it is no part of `all`.
 # What the host lends to the build (CA certificates, pip and apt settings) goes into a temporary context,
 # never into the checkout and never into an image. README.md beside this file has the settings.
 # Exit codes: 0 the images stand, 1 a build failed, 2 usage, 4 no engine answers.
@@ -10,8 +11,8 @@ export PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
-readonly SOURCE=$here/singleuser
-readonly REPOSITORY=spawner-limits/singleuser
+readonly SINGLEUSER=spawner-limits/singleuser
+readonly OVERHEAD=spawner-limits/overhead
 readonly LABEL=spawner-limits.inputs
 readonly DEFAULT_BASE=debian:bookworm-slim
 readonly LOCAL_BASE=spawner-limits/debian:bookworm
@@ -30,17 +31,39 @@ fail() {
 
 # ---- what has to be built ------------------------------------------------------------------------------------------
 
+image_of() {
+    case $1 in
+        overhead) echo "$OVERHEAD" ;;
+        *) echo "$SINGLEUSER:$1" ;;
+    esac
+}
+
+source_of() {
+    case $1 in
+        overhead) echo "$here/overhead" ;;
+        *) echo "$here/singleuser" ;;
+    esac
+}
+
+files_of() {
+    case $1 in
+        overhead) echo Dockerfile ;;
+        minimal) echo Dockerfile requirements-minimal.txt ;;
+        *) echo Dockerfile requirements-minimal.txt "requirements-$1.txt" ;;
+    esac
+}
+
 inputs_of() {
-    local files=(Dockerfile requirements-minimal.txt)
-    [[ $1 == minimal ]] || files+=("requirements-$1.txt")
-    (cd "$SOURCE" && sha256sum "${files[@]}" && echo "$BASE_IMAGE") | sha256sum | cut -d ' ' -f 1
+    local files
+    read -ra files < <(files_of "$1")
+    (cd "$(source_of "$1")" && sha256sum "${files[@]}" && echo "$BASE_IMAGE") | sha256sum | cut -d ' ' -f 1
 }
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
 is_up_to_date() {
     local built_from
-    built_from=$(docker image inspect --format "{{index .Config.Labels \"$LABEL\"}}" "$REPOSITORY:$1" 2>/dev/null) ||
+    built_from=$(docker image inspect --format "{{index .Config.Labels \"$LABEL\"}}" "$(image_of "$1")" 2>/dev/null) ||
         return 1
     [[ $built_from == "$(inputs_of "$1")" ]]
 }
@@ -275,29 +298,32 @@ show_progress() {
 }
 
 build() {
-    local target=$1 arguments=("${client_options[@]}") name
+    local target=$1 arguments=("${client_options[@]}") name image files
+    image=$(image_of "$target")
+    read -ra files < <(files_of "$target")
+    (cd "$(source_of "$target")" && cp "${files[@]}" "$work/context/")
     for name in {HTTP,HTTPS,FTP,ALL,NO}_PROXY {http,https,ftp,all,no}_proxy; do
         # By name only: Docker takes the value from the environment, and keeps these few out of an image's history.
         [[ -z ${!name:-} ]] || arguments+=(--build-arg "$name")
     done
-    say "building $REPOSITORY:$target on $base"
-    BUILDKIT_PROGRESS=plain run "$client" build --force-rm --target "$target" --tag "$REPOSITORY:$target" \
+    say "building $image on $base"
+    BUILDKIT_PROGRESS=plain run "$client" build --force-rm --target "$target" --tag "$image" \
         --label "$LABEL=$(inputs_of "$target")" --build-arg BASE="$base" "${arguments[@]}" \
         "$work/context" > >(tee "$work/$target.log" | show_progress) 2>&1 || {
         grep -vE '^(Step|#[0-9]+ \[| --->|Removing)' "$work/$target.log" | cut -c -300 | tail -n 20 >&2
-        fail 1 "$REPOSITORY:$target was not built: the lines above are the last of the build"
+        fail 1 "$image was not built: the lines above are the last of the build"
     }
-    say "$REPOSITORY:$target stands, $(docker image inspect --format '{{.Size}}' "$REPOSITORY:$target" |
+    say "$image stands, $(docker image inspect --format '{{.Size}}' "$image" |
         awk '{printf "%.0f MB", $1 / 1e6}')"
 }
 
 case ${1:-all} in
     all) targets=(minimal tensorflow) ;;
-    minimal | tensorflow) targets=("$1") ;;
+    minimal | tensorflow | overhead) targets=("$1") ;;
     *) targets=() ;;
 esac
 if [[ $# -gt 1 || ${#targets[@]} -eq 0 ]]; then
-    echo "usage: build.sh [minimal|tensorflow|all]" >&2
+    echo "usage: build.sh [minimal|tensorflow|all|overhead]" >&2
     exit 2
 fi
 
@@ -307,7 +333,7 @@ missing() {
     local target
     for target in "${targets[@]}"; do
         if is_up_to_date "$target"; then
-            say "$REPOSITORY:$target is up to date"
+            say "$(image_of "$target") is up to date"
         else
             to_build+=("$target")
         fi
@@ -336,7 +362,6 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 work=$(mktemp -d "${TMPDIR:-/tmp}/spawner-limits-build.XXXXXX")
 mkdir "$work/context"
-cp "$SOURCE/Dockerfile" "$SOURCE"/requirements-*.txt "$work/context/"
 sources=$(lend_apt_sources)
 lend_apt_settings
 read_pip_settings

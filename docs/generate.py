@@ -12,6 +12,7 @@ from spawner_limits.engines import kube as kube_engine
 from spawner_limits.engines import swarm as swarm_engine
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import schema
+from spawner_limits.proof.conformance.cases import CASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -88,7 +89,29 @@ def kube() -> str:
     return _table(("policy", "`resources`", "cgroup v1", "cgroup v2", "note"), rows)
 
 
-TABLES = {"sections": sections, "fields": fields, "rules": rules, "docker": docker, "swarm": swarm, "kube": kube}
+def cases() -> str:
+    """Every case of the conformance suite, and what it expects on either version of cgroups."""
+    rows = (
+        (
+            str(one.number),
+            f"`{one.group}`",
+            _text(one.title),
+            *(("–" if one.only not in {None, version} else _text(one.expects(version))) for version in (1, 2)),
+        )
+        for one in CASES
+    )
+    return _table(("case", "group", "what holds", "cgroup v1", "cgroup v2"), rows)
+
+
+TABLES = {
+    "sections": sections,
+    "fields": fields,
+    "rules": rules,
+    "docker": docker,
+    "swarm": swarm,
+    "kube": kube,
+    "cases": cases,
+}
 
 
 SCHEMA = HERE / "limits.schema.json"
@@ -106,6 +129,11 @@ def generated(text: str) -> str:
 
 def _code(*words: str | None) -> str:
     return ", ".join(f"`{word}`" for word in words if word) or "–"
+
+
+def _text(plain: str) -> str:
+    """`plain` as Markdown shows it in a table."""
+    return re.sub(r"([|*<])", r"\\\1", plain)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -43,18 +43,23 @@ _GAP = 2
 
 def show(*parts: RenderableType) -> None:
     """Write what people read; lines are broken at the terminal's width, or at 80 columns."""
-    with _stdout():
-        console = Console(highlight=False)
-        with console.capture() as drawn:
-            for part in parts:
-                console.print(part)
-        # rich fills its columns with blanks
-        sys.stdout.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
+    with stdout():
+        sys.stdout.writelines(lines(*parts))
+
+
+def lines(*parts: RenderableType) -> Iterator[str]:
+    """The lines of what people read, as `show` writes them."""
+    console = Console(highlight=False)
+    with console.capture() as drawn:
+        for part in parts:
+            console.print(part)
+    # rich fills its columns with blanks
+    return (f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 
 def show_lines(lines: Iterable[Text]) -> None:
     """Write lines as they are, however long: a policy file's own."""
-    with _stdout():
+    with stdout():
         console = Console(highlight=False)
         for line in lines:
             console.print(line, soft_wrap=True)
@@ -62,12 +67,13 @@ def show_lines(lines: Iterable[Text]) -> None:
 
 def show_json(members: Mapping[str, Any]) -> None:
     """Write what programs read."""
-    with _stdout():
+    with stdout():
         print(json.dumps({"schema_version": SCHEMA_VERSION, **members}, indent=2, allow_nan=False))  # noqa: T201
 
 
 @contextmanager
-def _stdout() -> Iterator[None]:
+def stdout(what: str = "result") -> Iterator[None]:
+    """What is written in the block goes out at its end. UsageError where it can't."""
     try:
         yield
         sys.stdout.flush()
@@ -76,7 +82,7 @@ def _stdout() -> Iterator[None]:
     except OSError as error:
         # or the interpreter would try once more at its end, and complain in words of its own
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise UsageError(f"the result can't be written to stdout: {error.strerror}") from error
+        raise UsageError(f"the {what} can't be written to stdout: {error.strerror}") from error
 
 
 def known(value: Value | None) -> dict[str, Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from spawner_limits.cli import reports
 from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.proof import interrupt
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_HUB = "http://127.0.0.1:8081/hub/api"
 _LIMITS = "Limits of a container made from --image"
-_OUTPUT = "Output"
 
 
 def _limit(name: str) -> Any:
@@ -52,9 +50,11 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
     ] = DEFAULT_HUB,
     timeout: Annotated[int, typer.Option(min=10, help="Seconds after which a load is ended.")] = 600,
     yes: Annotated[bool, typer.Option("--yes", help="Press on servers that are running, without asking.")] = False,
-    json: Annotated[str | None, typer.Option(metavar="FILE", help="- is stdout", rich_help_panel=_OUTPUT)] = None,
-    html: Annotated[str | None, typer.Option(metavar="FILE", help="one page, offline", rich_help_panel=_OUTPUT)] = None,
-    junit: Annotated[str | None, typer.Option(metavar="FILE", help="for CI", rich_help_panel=_OUTPUT)] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="- is stdout", rich_help_panel=reports.PANEL)] = None,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="one page, offline", rich_help_panel=reports.PANEL)
+    ] = None,
+    junit: Annotated[str | None, typer.Option(metavar="FILE", help="for CI", rich_help_panel=reports.PANEL)] = None,
 ) -> None:
     """Press on each limit, read the Linux kernel's counters meanwhile, and say which limits held.
 
@@ -63,8 +63,7 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
     Exit code: 0 all HELD, 1 one BROKEN, 2 usage, 3 one UNKNOWN, 4 engine or hub not reachable.
     """
     given = {name: value for name, value in locals().items() if name in FIELDS and value is not None}
-    outputs = {name: value for name, value in (("json", json), ("html", html), ("junit", junit)) if value is not None}
-    _refuse_unwritable(outputs)
+    wanted = reports.targets(json=json, html=html, junit=junit)
     subjects = subjects or []
     if image is not None:
         report = _verify_image(image, _limits(given), subjects, control=control, seconds=timeout)
@@ -75,7 +74,7 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
     else:
         report = _verify_users(hub, subjects, control=control, seconds=timeout, yes=yes)
     interrupt.check()
-    _write(report, outputs)
+    _write(report, wanted)
     raise typer.Exit(report.exit_code)
 
 
@@ -152,38 +151,8 @@ def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
     typer.confirm(f"{what}. Go on?", abort=True, err=True)
 
 
-def _refuse_unwritable(outputs: dict[str, str]) -> None:
-    """Find out before the minutes of pressing, not after."""
-    for name, target in outputs.items():
-        if target != "-" and (not Path(target).resolve().parent.is_dir() or Path(target).is_dir()):
-            raise UsageError(f"--{name} {target}: not a file in a directory that exists")
-    if list(outputs.values()).count("-") > 1:
-        raise UsageError("only one of --json, --html and --junit can go to stdout")
-
-
-def _write(report: Report, outputs: dict[str, str]) -> None:
+def _write(report: Report, wanted: dict[str, str]) -> None:
     from spawner_limits.proof.report import table, to_html, to_json, to_junit  # noqa: PLC0415
 
     renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    try:
-        if "-" not in outputs.values():
-            Console(highlight=False).print(table(report))
-        for name, target in outputs.items():
-            _put(name, target, renderers[name](report))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # or the interpreter would try once more at its end, and complain in words of its own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise UsageError(f"the report can't be written to stdout: {error.strerror}") from error
-
-
-def _put(name: str, target: str, text: str) -> None:
-    if target == "-":
-        sys.stdout.write(text.rstrip("\n") + "\n")
-        return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--{name} {target}: {error.strerror}") from error
+    reports.write(report, wanted, table=table, renderers=renderers)

@@ -83,12 +83,17 @@ class Reader:
         counters: dict[str, int] = {}
         texts: dict[_File, bytes] = {}
         now = self._clock()  # beside the first counter, CPU usage: rates are made of these two
+        delay = 0
         for name, sources in self._counters.items():
             try:
                 counters[name] = sum([_number(file, source, texts) for file, source in sources])
             except _UnreadError as error:
                 unread[name] = str(error)
-        return Snapshot(monotonic_ns=now, versions=self._versions, limits=limits, unread=unread, **counters)
+            if name == "cpu_usage_ns":
+                delay = self._clock() - now
+        return Snapshot(
+            monotonic_ns=now, versions=self._versions, cpu_delay_ns=delay, limits=limits, unread=unread, **counters
+        )
 
     def _file(self, path: Path) -> _File:
         """The open file, one for all that is read from it: on v2 the cpuacct directory is the cpu one."""

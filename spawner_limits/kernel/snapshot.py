@@ -17,6 +17,8 @@ class Snapshot:
     versions: Mapping[str, Literal[1, 2]]
     """controller → version of cgroups that it was found on"""
     cpu_usage_ns: int | None = None
+    cpu_delay_ns: int = 0
+    """from `monotonic_ns` until that was surely read: a reader may be interrupted in between"""
     nr_periods: int | None = None
     nr_throttled: int | None = None
     throttled_ns: int | None = None

@@ -136,6 +136,13 @@ class Engine:
 
     # -- containers of our own -----------------------------------------------------------------------------------
 
+    def require_image(self, image: str) -> None:
+        """UsageError when the image is not on this machine."""
+        try:
+            self.client.inspect_image(image)  # type: ignore[no-untyped-call]
+        except docker.errors.ImageNotFound as error:
+            raise _no_image(image) from error
+
     @contextmanager
     def trial_container(
         self,
@@ -191,8 +198,7 @@ class Engine:
             )
             return tuple(made.get("Warnings") or ())
         except docker.errors.ImageNotFound as error:
-            message = f"no image {image} on this machine; build it with docker/build.sh, or pull it with docker pull"
-            raise UsageError(message) from error
+            raise _no_image(image) from error
         except docker.errors.APIError as error:
             raise RefusedError(f"Docker refuses a container with these limits: {_plain(error)}", "create") from error
 
@@ -294,6 +300,10 @@ def reachable() -> Iterator[None]:
 def unreachable(error: BaseException) -> UnreachableError:
     """The engine does not answer, said to a person."""
     return UnreachableError(f"the Docker engine does not answer ({_plain(error)}); start it with docker/engine.sh")
+
+
+def _no_image(image: str) -> UsageError:
+    return UsageError(f"no image {image} on this machine; build it with docker/build.sh, or pull it with docker pull")
 
 
 def _plain(error: BaseException) -> str:

@@ -30,6 +30,8 @@ class Window:
     """CPU time used, over wall time"""
     periods: int | None
     throttled: int | None
+    delay_s: float = 0.0
+    """by how much longer the CPU time may have been counted than `wall_s`"""
 
     @property
     def throttled_ratio(self) -> float | None:
@@ -48,6 +50,7 @@ def between(first: Snapshot, last: Snapshot) -> Window | None:
         cores=(last.cpu_usage_ns - first.cpu_usage_ns) / wall_ns,
         periods=rise(first.nr_periods, last.nr_periods),
         throttled=rise(first.nr_throttled, last.nr_throttled),
+        delay_s=last.cpu_delay_ns / SECOND_NS,
     )
 
 

@@ -68,16 +68,18 @@ class Run:
 
 
 class Verify:
-    """`spawner-limits verify` on one engine; remembers what it ran, so as to find what that left."""
+    """`spawner-limits verify`, or another verb, on one engine; remembers what it ran, so as to find what that left."""
 
     def __init__(self, client, **environment):
         self.client, self._environment = client, environment
         self._processes, self._since = [], f"{time.time():.6f}"
 
-    def start(self, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, wrapper=(), **environment):
+    def start(
+        self, *arguments, verb="verify", stdout=subprocess.PIPE, stderr=subprocess.PIPE, wrapper=(), **environment
+    ):
         """Start one, in a process group of its own."""
         process = subprocess.Popen(
-            [*wrapper, COMMAND, "verify", *arguments],
+            [*wrapper, COMMAND, verb, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

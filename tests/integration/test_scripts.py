@@ -124,7 +124,7 @@ def test_images_that_are_up_to_date(client, tmp_path, arguments, targets):
 @pytest.mark.parametrize("arguments", [("nope",), ("minimal", "tensorflow"), ("--help",)], ids=" ".join)
 def test_build_usage(arguments):
     """What it can't understand it refuses, with one line."""
-    assert ended(run(BUILD, *arguments)) == (2, "", "usage: build.sh [minimal|tensorflow|all]\n")
+    assert ended(run(BUILD, *arguments)) == (2, "", "usage: build.sh [minimal|tensorflow|all|overhead]\n")
 
 
 def test_build_without_an_engine(tmp_path):

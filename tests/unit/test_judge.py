@@ -213,6 +213,37 @@ def test_an_honest_quota_may_pass_one_period_more():
     assert verdict("cpu_limit", series(cores=0.54)).outcome is Outcome.BROKEN
 
 
+def with_extra(snapshots, after, extra_s):
+    """The same, with so much more CPU time at one step, for which the load then stands still until it is even."""
+    more = [max(0.0, extra_s - 0.05 * (step - after)) if step >= after else 0.0 for step in range(len(snapshots))]
+    return [
+        replace(one, cpu_usage_ns=one.cpu_usage_ns + round(extra * SECOND))
+        for one, extra in zip(snapshots, more, strict=True)
+    ]
+
+
+def test_one_window_a_bit_above_is_no_proof():
+    """A host that is held up for a moment lets a period's end pass; twice, or by much more, is another matter."""
+    once = verdict("cpu_limit", with_extra(series(), 30, 0.08))
+    assert (once.outcome, once.reason) == (
+        Outcome.UNKNOWN,
+        "0.54 cores over 2.0 s, 8% above it, but in one window only: was something else busy here?",
+    )
+    twice = with_extra(with_extra(series(), 30, 0.08), 70, 0.08)
+    assert verdict("cpu_limit", twice).outcome is Outcome.BROKEN
+    assert verdict("cpu_limit", with_extra(series(), 30, 0.25)).outcome is Outcome.BROKEN
+
+
+def test_a_reading_that_came_late_is_no_excess():
+    """Between the clock and the counter the reader was interrupted for 0.2 s: so much longer the load had."""
+    late = [
+        replace(one, cpu_delay_ns=200_000_000) if step in {30, 70} else one
+        for step, one in enumerate(with_extra(with_extra(series(), 30, 0.1), 70, 0.1))
+    ]
+    assert verdict("cpu_limit", late).outcome is Outcome.HELD
+    assert verdict("cpu_limit", [replace(one, cpu_delay_ns=0) for one in late]).outcome is Outcome.BROKEN
+
+
 def test_a_burst_between_quiet_stretches_is_found():
     """A quota that failed for two seconds in ten is BROKEN, whatever the average."""
     quiet = series(cores=0.2)

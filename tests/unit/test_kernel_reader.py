@@ -128,12 +128,13 @@ def test_counters_alone(host: str) -> None:
 def test_each_read_is_fresh(tmp_path: Path) -> None:
     """A file that changed shows its new value, at the new time, through the descriptor that was open before."""
     cgroup = copied(tmp_path, "v1")
-    with Reader(cgroup, clock=iter([100, 200]).__next__) as reader:
+    with Reader(cgroup, clock=iter([100, 103, 200, 250]).__next__) as reader:
         before = reader.read()
         (cgroup.directories["cpuacct"] / "cpuacct.usage").write_text("8000000000\n")
         after = reader.read()
     assert (before.monotonic_ns, before.cpu_usage_ns) == (100, 7_089_796_497)
     assert (after.monotonic_ns, after.cpu_usage_ns) == (200, 8_000_000_000)
+    assert (before.cpu_delay_ns, after.cpu_delay_ns) == (3, 50)
 
 
 def test_versions_per_controller(tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ def test_a_file_is_opened_once(tmp_path: Path) -> None:
 
 def test_tables_are_complete() -> None:
     """Both versions have every counter of a snapshot, in the snapshot's order, each on the same controller."""
-    not_counters = {"monotonic_ns", "versions", "limits", "unread"}
+    not_counters = {"monotonic_ns", "versions", "cpu_delay_ns", "limits", "unread"}
     counters = [field.name for field in dataclasses.fields(Snapshot) if field.name not in not_counters]
     assert list(v1.COUNTERS) == list(v2.COUNTERS) == counters
     for name in counters:

@@ -389,7 +389,7 @@ def test_ticks_have_units_and_even_steps():
 def test_oom_kills_and_the_peak_are_marked():
     """The memory chart marks the OOM kill at its moment, and the peak; beside the limit the peak's label gives way."""
     drawn = chart.memory(ALICE)
-    assert drawn.kills == (chart.Tick(at=417.6, label="1 OOM kill at 31.0 s"),)
+    assert drawn.marks == (chart.Tick(at=417.6, label="1 OOM kill at 31.0 s"),)
     assert drawn.peak == chart.Level(y=40.1, label_y=55.1, label="peak 1.00 GiB")
     assert chart.memory(BOB).peak == chart.Level(y=75.3, label_y=69.3, label="peak 614 MiB")
 
@@ -398,9 +398,9 @@ def test_many_oom_kills_share_a_mark():
     """OOM kills that are too near for marks of their own are counted in one."""
     snapshots = [Snapshot(monotonic_ns=at * 10**8, versions={}, oom_kill=at) for at in range(101)]
     drawn = chart.memory(pressed_by(ALICE, *snapshots))
-    assert len(drawn.kills) == 25
-    assert drawn.kills[0].label == "4 OOM kills at 0.1 s"
-    assert drawn.kills_label == "100 OOM kills, from 0.1 to 10.0 s"
+    assert len(drawn.marks) == 25
+    assert drawn.marks[0].label == "4 OOM kills at 0.1 s"
+    assert drawn.marks_label == "100 OOM kills, from 0.1 to 10.0 s"
 
 
 def test_a_chart_without_limit_has_no_limit_line():

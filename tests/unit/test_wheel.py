@@ -58,6 +58,10 @@ CARRIED = (
     "proof/report/chart.svg.j2",
     "proof/report/report.css",
     "proof/report/report.html.j2",
+    "proof/conformance/report/conformance.css",
+    "proof/conformance/report/conformance.html.j2",
+    "proof/experiments/report/experiment.html.j2",
+    *(f"proof/probes/{one.name}" for one in (ROOT / "spawner_limits" / "proof" / "probes").glob("*.py")),
     *(f"notebook/{name}" for name in NOTEBOOK),
 )
 

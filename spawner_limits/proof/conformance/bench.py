@@ -316,7 +316,7 @@ class Subject:
 
 def probe(name: str, *arguments: object) -> tuple[str, ...]:
     """One of `proof/probes` as a command for any image with python3."""
-    text = resources.files("spawner_limits.proof.probes").joinpath(f"{name}.py").read_text(encoding="utf-8")
+    text = resources.files("spawner_limits.proof").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
     return ("python3", "-u", "-c", text, *map(str, arguments))
 
 

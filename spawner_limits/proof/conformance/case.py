@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spawner_limits.errors import LimitsError
 from spawner_limits.proof.evidence import Outcome
-from spawner_limits.proof.plot import Plot, Point  # noqa: F401, TC001  until no case takes them from here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from spawner_limits.engines.base import CgroupVersion
     from spawner_limits.proof.conformance.bench import Bench
     from spawner_limits.proof.evidence import Host, Verdict
+    from spawner_limits.proof.plot import Plot
 
 S = TypeVar("S")
 """a setting: what the containers of a case are made with"""
@@ -158,6 +158,8 @@ class Result:
     """`None`: the case could not be run, so neither could its control"""
     seconds: float
     tries: int
+    applies: bool = True
+    """False: this version of cgroups has no such thing, so nothing can be known, and nothing need be"""
     plots: tuple[Plot, ...] = ()
 
 
@@ -182,8 +184,8 @@ class ConformanceReport:
 
     @property
     def exit_code(self) -> int:
-        """0: every case HELD · 1: one BROKEN · 3: one UNKNOWN, or none run."""
-        counted = [one.outcome for one in self.results if one.number not in self.accepted]
+        """0: every case that applies here HELD · 1: one BROKEN · 3: one UNKNOWN, or none run."""
+        counted = [one.outcome for one in self.results if one.applies and one.number not in self.accepted]
         if Outcome.BROKEN in counted:
             return 1
         return 3 if Outcome.UNKNOWN in counted or not self.results else 0

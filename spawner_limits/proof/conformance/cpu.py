@@ -5,12 +5,11 @@ One unlimited container, pressed once, is the control of all quotas: the same ju
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spawner_limits import units
 from spawner_limits.engines.base import DEFAULT_PERIOD_US
@@ -20,7 +19,6 @@ from spawner_limits.proof.claims import claim, exactly
 from spawner_limits.proof.conformance.bench import INTERVAL_S
 from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.proof.conformance.setting import Behind, Setting, expected, hold, made
-from spawner_limits.proof.engine import RefusedError
 from spawner_limits.proof.host import Idle
 from spawner_limits.proof.judge import THROTTLED, WINDOWS, judge
 from spawner_limits.proof.plot import Plot, Point
@@ -35,16 +33,16 @@ if TYPE_CHECKING:
 
 QUOTAS = (0.25, 0.5, 1.0, 1.5)
 WARM_UP_S = 1.0
-_SPIN_S = 60
+SPIN_S = 60
 _MANY = 16
 _PERIODS_US = (5_000, 100_000, 1_000_000)
 _LEAST_PERIODS = 50
+_EXACT, _TOO_MUCH = 0.005, 1.02
 _POWER = 1.2
 _IDLE = 0.25
 """cores: from here on the host had CPUs to give"""
 
-_BURST: Behind = {1: {"cpu.cfs_burst_us": "25000"}, 2: {"cpu.max.burst": "25000"}}
-_DOUBLED: Behind = {1: {"cpu.cfs_quota_us": "100000"}, 2: {"cpu.max": "100000 100000"}}
+_DOUBLED: Behind = {1: {"cpu.cfs_quota_us": "50000"}, 2: {"cpu.max": "50000 100000"}}
 
 
 def unlimited() -> Setting:
@@ -59,17 +57,19 @@ def quota(cores: float, period_us: int | None = None) -> Setting:
 
 def spinning(subject: Subject, workers: int) -> Command:
     """So many workers that never rest."""
-    return subject.probe("spin", workers, _SPIN_S)
+    return subject.probe("spin", workers, SPIN_S)
 
 
 def storming(subject: Subject, _workers: int) -> Command:
     """Short processes, one after the other."""
-    return subject.probe("storm", _SPIN_S)
+    return subject.probe("storm", SPIN_S)
 
 
 def stressed(subject: Subject, workers: int) -> Command:
-    """stress-ng, where the image has it: a load that is not ours."""
-    return subject.run("stress-ng", "--cpu", str(workers), "--timeout", f"{_SPIN_S}s", "--quiet")
+    """stress-ng, where the image has it; else ours."""
+    if not subject.has("stress-ng"):
+        return spinning(subject, workers)
+    return subject.run("stress-ng", "--cpu", str(workers), "--timeout", f"{SPIN_S}s", "--quiet")
 
 
 def pressed(
@@ -92,10 +92,8 @@ def _seconds(setting: Setting) -> float:
 
 
 def _press_many(bench: Bench, setting: Setting) -> Evidence:
-    """With our load; where the image has it, with stress-ng's too, in the same windows."""
-    with made(bench, setting) as subject:
-        load = stressed if subject.has("stress-ng") else spinning
-    return pressed(bench, setting, workers=_MANY, load=load)
+    """With a load that is not ours, where the image has it."""
+    return pressed(bench, setting, workers=_MANY, load=stressed)
 
 
 def _press_cpuset(bench: Bench, setting: Setting) -> Evidence:
@@ -117,14 +115,16 @@ def together(bench: Bench, settings: Sequence[Setting]) -> list[Evidence]:
         for one in subjects:
             one.busy()
         interrupt.pause(WARM_UP_S)
+        idle = Idle()
         taken = [[one.reader.read_limits()] for one in subjects]
         end = time.monotonic() + max(map(_seconds, settings))
         while time.monotonic() < end:
             interrupt.pause(INTERVAL_S)
             for one, snapshots in zip(subjects, taken, strict=True):
                 snapshots.append(one.reader.read())
+        left = idle.cores()
         return [
-            one.evidence([*snapshots, one.reader.read_limits()], load)
+            one.evidence([*snapshots, one.reader.read_limits()], load, left)
             for one, snapshots, load in zip(subjects, taken, loads, strict=True)
         ]
 
@@ -208,8 +208,8 @@ class _Drift:
 
 
 def _press_drift(bench: Bench, setting: Setting) -> _Drift:
-    evidence = at(bench, 0.5) if not setting.behind else pressed(bench, setting, workers=2)
-    return _Drift(quota=0.5, evidence=evidence)
+    evidence = at(bench, QUOTAS[0]) if not setting.behind else pressed(bench, setting, workers=2)
+    return _Drift(quota=QUOTAS[0], evidence=evidence)
 
 
 def _judge_drift(drift: _Drift) -> list[Verdict]:
@@ -237,14 +237,16 @@ def _judge_drift(drift: _Drift) -> list[Verdict]:
             "CPU time over periods × quota",
             expected=expected_ratio,
             seen=f"{ratio:.4f} over {counted} periods",
-            holds=True if abs(ratio - 1) <= 0.005 else None if ratio < 1 else False,  # noqa: PLR2004
-            files=_counters(drift.evidence),
+            # what is used over the end of a period, on a host that was held up, is paid back in the next one
+            holds=False if ratio > _TOO_MUCH else True if abs(ratio - 1) <= _EXACT else None,
+            files=counters(drift.evidence),
             figures={"ratio": round(ratio, 5), "periods": counted},
         )
     ]
 
 
-def _counters(evidence: Evidence) -> list[str]:
+def counters(evidence: Evidence) -> list[str]:
+    """The files that CPU time was read from, with their first and last values."""
     first, last = evidence.snapshots[0], evidence.snapshots[-1]
     v1 = first.versions.get("cpuacct") == 1
     usage = f"{first.cpu_usage_ns} → {last.cpu_usage_ns} ns"
@@ -258,12 +260,13 @@ def _counters(evidence: Evidence) -> list[str]:
 # -- 13, 14, 15: throttled, idle, free ---------------------------------------------------------------------------
 
 
-def _whole(evidence: Evidence) -> windows.Window | None:
+def whole(evidence: Evidence) -> windows.Window | None:
+    """The window from the first snapshot to the last."""
     return windows.between(evidence.snapshots[0], evidence.snapshots[-1])
 
 
 def _judge_throttled(evidence: Evidence) -> list[Verdict]:
-    window = _whole(evidence)
+    window = whole(evidence)
     ratio = None if window is None or window.periods is None else window.throttled_ratio or 0.0
     return [
         claim(
@@ -272,7 +275,7 @@ def _judge_throttled(evidence: Evidence) -> list[Verdict]:
             seen=None if ratio is None else f"{ratio:.3f}",
             # some periods without throttling are what others on the host do; none at all is no quota
             holds=None if ratio is None or 0 < ratio < THROTTLED else ratio >= THROTTLED,
-            files=_counters(evidence),
+            files=counters(evidence),
             figures={"throttled_ratio": ratio},
         )
     ]
@@ -287,7 +290,7 @@ def _press_idle(bench: Bench, setting: Setting) -> Evidence:
 
 
 def _judge_idle(evidence: Evidence) -> list[Verdict]:
-    window = _whole(evidence)
+    window = whole(evidence)
     throttled = None if window is None else window.throttled
     return [
         claim(
@@ -295,13 +298,13 @@ def _judge_idle(evidence: Evidence) -> list[Verdict]:
             expected="+0",
             seen=None if throttled is None else f"+{throttled}",
             holds=None if throttled is None else throttled == 0,
-            files=_counters(evidence),
+            files=counters(evidence),
         )
     ]
 
 
 def _judge_power(evidence: Evidence) -> list[Verdict]:
-    window = _whole(evidence)
+    window = whole(evidence)
     used = None if window is None else window.cores
     least = _POWER * min(QUOTAS[1], evidence.host.cores)
     return [
@@ -311,77 +314,10 @@ def _judge_power(evidence: Evidence) -> list[Verdict]:
             seen=None if used is None else units.format_cores(used),
             # what it did not get, others may have had
             holds=None if used is None or (used <= least and (evidence.idle_cores or 0) < _IDLE) else used > least,
-            files=_counters(evidence),
+            files=counters(evidence),
             figures={"used_cores": used, "idle_cores": evidence.idle_cores},
         )
     ]
-
-
-# -- 16, 17: what is refused -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Asked:
-    """Host configs and what became of them: the file's text once it ran, or the refusal."""
-
-    refused_at: str | None
-    said: str
-    quota: str | None = None
-    accepted_quota: str | None = None
-
-
-def _ask(bench: Bench, **host_config: Any) -> _Asked:
-    try:
-        with bench.container(**host_config) as subject:
-            text = subject.read("cpu.cfs_quota_us") if bench.version == 1 else subject.read("cpu.max")
-            return _Asked(refused_at=None, said="it was started", quota=text)
-    except RefusedError as error:
-        return _Asked(refused_at=error.at, said=said(error))
-
-
-def _press_too_many(bench: Bench, setting: Setting) -> _Asked:
-    cores = bench.host.cores + 1
-    told = _ask(bench, **(dict(setting.host_config) or {"nano_cpus": cores * 10**9}))
-    by_quota = _ask(bench, cpu_period=DEFAULT_PERIOD_US, cpu_quota=cores * DEFAULT_PERIOD_US)
-    return _Asked(refused_at=told.refused_at, said=told.said, accepted_quota=by_quota.quota)
-
-
-def _judge_too_many(asked: _Asked) -> list[Verdict]:
-    return [
-        _refused_at_create(asked, "more CPUs than there are, by --cpus"),
-        claim(
-            "the same by --cpu-quota",
-            expected="accepted, and in the kernel's file",
-            seen=asked.accepted_quota or "refused",
-            holds=asked.accepted_quota is not None and not asked.accepted_quota.startswith(("-1", "max")),
-            files=[f"quota = {asked.accepted_quota}"],
-        ),
-    ]
-
-
-def _refused_at_create(asked: _Asked, what: str) -> Verdict:
-    seen = f"refused at {asked.refused_at}" if asked.refused_at else f"it ran, with {asked.quota}"
-    return claim(
-        what,
-        expected="refused when the container is created",
-        seen=seen,
-        holds=asked.refused_at == "create",
-        reason=f"{what}: {asked.said}",
-        files=[f"the engine: {asked.said}"],
-    )
-
-
-_RUNC = re.compile(r'failed to write "?([^":]*)"?: write \S*/([a-z.0-9_]+): (.*?)(: unknown)?$')
-
-
-def said(error: RefusedError) -> str:
-    """What the engine answered; of a runtime's long way to the kernel's file, its end."""
-    found = _RUNC.search(str(error))
-    return f"at its start: the Linux kernel takes no {found[2]} = {found[1]}: {found[3]}" if found else str(error)
-
-
-def _press_too_few(bench: Bench, setting: Setting) -> _Asked:
-    return _ask(bench, **dict(setting.host_config))
 
 
 # -- 18: periods -------------------------------------------------------------------------------------------------
@@ -419,114 +355,6 @@ def _judge_periods(evidence: _Periods) -> list[Verdict]:
 def _plot_periods(evidence: _Periods) -> list[Plot]:
     labels = {f"period {period // 1000} ms": one for period, one in evidence.pressed.items()}
     return [usage_plot("0.25 cores in periods of 5, 100 and 1000 ms, over the last second", labels, QUOTAS[0])]
-
-
-# -- 19: burst ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Burst:
-    evidence: Evidence
-    bursts: int | None
-    file: str
-
-
-def _press_burst(bench: Bench, setting: Setting) -> _Burst:
-    file = "cpu.cfs_burst_us" if bench.version == 1 else "cpu.max.burst"
-    with made(bench, quota(QUOTAS[0])) as subject:
-        if subject.read(file) is None:
-            raise CannotError(f"this Linux kernel has no {file}, which came with 5.14", "take a newer Linux kernel")
-        for name, text in setting.behind.get(bench.version, {}).items():
-            if error := subject.write(name, text):
-                raise CannotError(f"the Linux kernel takes no {name}: {error}", "")
-        before = _bursts(subject)
-        # each burst needs more than one period's quota, all of them less than the quota
-        load = subject.probe("burst", _SPIN_S, 40, 260)
-        subject.busy()
-        snapshots = subject.follow(load, seconds=4.0)
-        after = _bursts(subject)
-        return _Burst(
-            evidence=subject.evidence(snapshots, load),
-            bursts=None if before is None or after is None else after - before,
-            file=f"{file} = {subject.read(file)}; cpu.stat nr_bursts: {before} → {after}",
-        )
-
-
-def _bursts(subject: Subject) -> int | None:
-    found = re.search(r"^nr_bursts (\d+)$", subject.read("cpu.stat") or "", re.MULTILINE)
-    return int(found[1]) if found else None
-
-
-def _judge_burst(burst: _Burst) -> list[Verdict]:
-    window = _whole(burst.evidence)
-    used = None if window is None else window.cores
-    return [
-        claim(
-            "nr_bursts",
-            expected="+1 or more",
-            seen=None if burst.bursts is None else f"+{burst.bursts}",
-            holds=None if burst.bursts is None else burst.bursts > 0,
-            files=[burst.file],
-        ),
-        claim(
-            "cores used on average",
-            expected=f"at most {QUOTAS[0]} cores",
-            seen=None if used is None else units.format_cores(used),
-            holds=None if used is None else used <= QUOTAS[0] * 1.06,
-            files=_counters(burst.evidence),
-        ),
-    ]
-
-
-# -- 20: under a parent ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Child:
-    """A container with a larger quota than the cgroup above it."""
-
-    refusal: str | None
-    evidence: Evidence | None
-
-
-def _press_child(bench: Bench, setting: Setting) -> _Child:
-    with bench.parent() as parent, bench.container(cgroup_parent=parent) as keeper:
-        if setting.limits.cpu_limit is not None:
-            files = {"cpu.cfs_quota_us": "25000"} if bench.version == 1 else {"cpu.max": "25000 100000"}
-            for name, text in files.items():
-                if error := keeper.write(name, text, above=1):
-                    raise CannotError(f"{name} of a parent cgroup can't be written: {error}", "")
-        try:
-            child = Setting(limits=Limits(cpu_limit=1.0), host_config={"cgroup_parent": parent})
-            return _Child(refusal=None, evidence=pressed(bench, child, workers=2))
-        except RefusedError as error:
-            return _Child(refusal=said(error), evidence=None)
-
-
-def _judge_child(child: _Child) -> list[Verdict]:
-    if child.evidence is None:
-        refusal = child.refusal or "nothing"
-        return [
-            claim(
-                "a child's quota above its parent's",
-                expected="refused with EINVAL",
-                seen="refused",
-                holds="invalid argument" in refusal.lower(),
-                reason=f"a child's quota above its parent's: {refusal}",
-                files=[f"the engine: {refusal}"],
-            )
-        ]
-    window = _whole(child.evidence)
-    used = None if window is None else window.cores
-    return [
-        claim(
-            "cores used under a parent's quota of 0.25",
-            expected="at most 0.25 cores, or refused",
-            seen=None if used is None else units.format_cores(used),
-            holds=None if used is None else used <= QUOTAS[0] * 1.06,
-            files=_counters(child.evidence),
-        )
-    ]
 
 
 # -- the list ----------------------------------------------------------------------------------------------------
@@ -618,14 +446,14 @@ CASES: tuple[AnyCase, ...] = (
         title="each period gives a quota, and no more",
         expected="CPU time = nr_periods × quota",
         tolerance=f"± 0.5 % over {_LEAST_PERIODS} periods or more",
-        limited=quota(QUOTAS[1]),
-        control=Setting(limits=Limits(cpu_limit=QUOTAS[1]), behind=_DOUBLED),
+        limited=quota(QUOTAS[0]),
+        control=Setting(limits=Limits(cpu_limit=QUOTAS[0]), behind=_DOUBLED),
         control_words="the quota doubled behind the engine's back",
         press=_press_drift,
         judge=_judge_drift,
         remedy=_QUOTA_REMEDY,
         pace=Pace.QUOTA,
-        cores=2 * QUOTAS[1],
+        cores=2 * QUOTAS[0],
     ),
     Case(
         number=13,
@@ -676,38 +504,6 @@ CASES: tuple[AnyCase, ...] = (
         quick=True,
     ),
     Case(
-        number=16,
-        group=Group.CPU,
-        title="more CPUs than there are: --cpus is refused, --cpu-quota taken",
-        expected="HTTP 400; accepted",
-        tolerance="zero",
-        limited=Setting(),
-        control=Setting(host_config={"nano_cpus": 10**9 // 2}),
-        control_words="half a CPU, which is no reason to refuse",
-        press=_press_too_many,
-        judge=_judge_too_many,
-        remedy="the engine takes CPU limits that can't bind: give quotas below the number of cores",
-        quick=True,
-    ),
-    Case(
-        number=17,
-        group=Group.CPU,
-        title="less CPU than the kernel counts is refused",
-        expected="refused when the container is created",
-        tolerance="zero",
-        limited=Setting(host_config={"nano_cpus": 5_000_000}),
-        control=Setting(host_config={"nano_cpus": 20_000_000}),
-        control_words="0.02 CPUs, which the kernel does count",
-        press=_press_too_few,
-        judge=lambda asked: [_refused_at_create(asked, "0.005 CPUs")],
-        remedy="give at least 0.01 cores, as the policy's own check demands",
-        defect=(
-            "Docker checks --cpus against the number of CPUs only: less than the kernel's quota of 1000 µs is taken, "
-            "and the container fails at its start (EINVAL)"
-        ),
-        quick=True,
-    ),
-    Case(
         number=18,
         group=Group.CPU,
         title="periods of 5, 100 and 1000 ms hold the same quota",
@@ -722,38 +518,6 @@ CASES: tuple[AnyCase, ...] = (
         pace=Pace.QUOTA,
         cores=len(_PERIODS_US) * QUOTAS[0],
         plots=_plot_periods,
-    ),
-    Case(
-        number=19,
-        group=Group.CPU,
-        title="a burst lends from quiet periods, and gives back",
-        expected="cpu.cfs_burst_us: nr_bursts rises, the average stays below the quota",
-        expected_v2="cpu.max.burst: nr_bursts rises, the average stays below the quota",
-        tolerance="6 %",
-        limited=Setting(behind=_BURST),
-        control=Setting(),
-        control_words="the same load without a burst",
-        press=_press_burst,
-        judge=_judge_burst,
-        remedy="do without a burst: Docker can't set it either; a longer cpu_period helps interactive work likewise",
-        pace=Pace.QUOTA,
-        cores=QUOTAS[0],
-    ),
-    Case(
-        number=20,
-        group=Group.CPU,
-        title="a quota above the parent cgroup's does not win",
-        expected="refused with EINVAL",
-        expected_v2="accepted, and the parent's 0.25 cores hold",
-        tolerance="zero; v2 6 %",
-        limited=Setting(limits=Limits(cpu_limit=QUOTAS[0])),
-        control=Setting(),
-        control_words="a parent without a quota",
-        press=_press_child,
-        judge=_judge_child,
-        remedy="don't rely on a cgroup_parent's quota here; limit each container",
-        pace=Pace.QUOTA,
-        cores=QUOTAS[0],
     ),
     Case(
         number=21,

@@ -328,6 +328,10 @@ def _press_once(bench: Bench, rivalry: Rivalry) -> Rivals:
     return contend(bench, rivalry)[0]
 
 
+def _press_with_quota(bench: Bench, rivalry: Rivalry | None) -> Rivals:
+    return _press_on_one(bench, _ASKED).rivals if rivalry is None else contend(bench, rivalry)[0]
+
+
 def _on_one(judge_rivals: Callable[[Rivals], list[Verdict]]) -> Callable[[Sitting], list[Verdict]]:
     return lambda sitting: judge_rivals(sitting.rivals)
 
@@ -436,9 +440,9 @@ CASES: tuple[AnyCase, ...] = (
         expected="0.30 cores, and 50 / 50 % of the rest",
         tolerance="5 %",
         limited=Rivalry(shares=_TWO_ONE_ONE, quota=_QUOTA, phases=(Phase(seconds=6.6),)),
-        control=Rivalry(shares=_TWO_ONE_ONE, phases=(Phase(seconds=2.4),)),
+        control=None,
         control_words="the same load without the quota",
-        press=_press_once,
+        press=_press_with_quota,
         judge=_judge_with_quota,
         remedy=_REMEDY,
         pace=Pace.ALONE,

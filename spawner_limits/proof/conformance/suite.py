@@ -39,6 +39,7 @@ _SLACK = 0.75
 """of the CPUs, what quotas that are pressed side by side may take together"""
 _WORST = (Outcome.BROKEN, Outcome.UNKNOWN, Outcome.HELD)
 _OWN_FAULT = "the case could not be run"
+_AGAIN = "run this case again while nothing else is busy on the host"
 
 
 @dataclass
@@ -48,6 +49,8 @@ class Suite:
     image: str
     say: Callable[[Result], None] = lambda _: None
     """told of each result as it comes, from any thread, one at a time"""
+    begin: Callable[[AnyCase], None] = lambda _: None
+    """told of each case when it is pressed, from any thread"""
     engine: Callable[[], Engine] = Engine
     _memo: Memo = field(default_factory=Memo)
     _used: dict[int, tuple[set[str], float]] = field(default_factory=dict)
@@ -59,15 +62,22 @@ class Suite:
     def run(
         self, cases: Sequence[AnyCase], *, left_out: Sequence[int] = (), accepted: Sequence[int] = ()
     ) -> ConformanceReport:
-        """Press each case and its control. UnreachableError when the engine goes away; nothing of ours is left then."""
+        """Press each case and its control.
+
+        UsageError for an image that is not here; UnreachableError when the engine goes away. Nothing of ours is left.
+        """
         began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         bench = self._bench()
+        bench.engine.require_image(self.image)
         bench.engine.sweep()
         results = [
             *self._together([one for one in cases if one.pace is Pace.SHARED], WORKERS),
             # before the quotas: these gather alone what is the control of those
             *self._together([one for one in cases if one.pace is Pace.ALONE], 1),
-            *self._together([one for one in cases if one.pace is Pace.QUOTA], WORKERS),
+            # the largest first: it is the one that the others have to leave room for
+            *self._together(
+                sorted((one for one in cases if one.pace is Pace.QUOTA), key=lambda one: -one.cores), WORKERS
+            ),
         ]
         return ConformanceReport(
             results=tuple(sorted(results, key=lambda one: one.number)),
@@ -116,6 +126,7 @@ class Suite:
         if self._stop.is_set():
             raise KeyboardInterrupt
         with cpus.taken(case.cores):
+            self.begin(case)
             result = measure(case, self._bench())
         self._used[case.number] = (self._bench().used, time.monotonic())
         if not _disturbed(result):
@@ -126,6 +137,7 @@ class Suite:
         """Try again what was disturbed, so often; with evidence that is newer than what it was judged by."""
         while _disturbed(result) and result.tries < TRIES:
             self._memo.forget(*self._used[case.number])
+            self.begin(case)
             again = measure(case, self._bench())
             self._used[case.number] = (self._bench().used, time.monotonic())
             result = replace(again, tries=result.tries + 1, seconds=result.seconds + again.seconds)
@@ -178,7 +190,8 @@ def measure(case: AnyCase, bench: Bench) -> Result:
     began = time.monotonic()
     bench.begin()
     if case.only not in (None, bench.version):
-        return _unknown(case, bench.version, f"cgroup v{bench.version} has no such thing", "", began)
+        reason = f"cgroup v{bench.version} has no such thing"
+        return replace(_unknown(case, bench.version, reason, "", began), applies=False)
     try:
         evidence = case.press(bench, case.limited)
         verdicts = case.judge(evidence)
@@ -195,7 +208,10 @@ def measure(case: AnyCase, bench: Bench) -> Result:
 
 
 def _control(case: AnyCase, bench: Bench) -> Control:
-    verdicts = case.judge(case.press(bench, case.control))
+    try:
+        verdicts = case.judge(case.press(bench, case.control))
+    except CannotError as error:  # what was seen of the case itself is not lost by it
+        return Control(words=case.control_words, outcome=Outcome.UNKNOWN, seen="–", reason=f"it could not run: {error}")
     # a missing limit must show by its effect; that its file says so is not enough
     broken = [one for one in verdicts if one.under_load is Outcome.BROKEN]
     others = [one for one in verdicts if one.outcome is _worst(verdicts)]
@@ -232,15 +248,25 @@ def _result(  # noqa: PLR0913, PLR0917  what a result is made of
         seen="; ".join(dict.fromkeys(one.seen for one in (worst if outcome is Outcome.BROKEN else verdicts))),
         tolerance=case.tolerance,
         reason=reason,
-        remedy="" if outcome is Outcome.HELD else case.remedy,
+        remedy={Outcome.HELD: "", Outcome.BROKEN: case.remedy, Outcome.UNKNOWN: _AGAIN}[outcome],
         defect=case.defect if outcome is Outcome.BROKEN else "",
         evidence=tuple(dict.fromkeys(file for one in verdicts for file in one.files)),
-        figures={f"{one.field}.{key}": value for one in verdicts for key, value in one.figures.items()},
+        figures=_figures(verdicts),
         control=control,
         seconds=time.monotonic() - began,
         tries=1,
         plots=tuple(plots),
     )
+
+
+def _figures(verdicts: Sequence[Verdict]) -> dict[str, float | int | str | None]:
+    """Figures of all verdicts; of several for one field, the later ones with a number."""
+    found: dict[str, float | int | str | None] = {}
+    for index, one in enumerate(verdicts):
+        before = sum(other.field == one.field for other in verdicts[:index])
+        field = f"{one.field} {before + 1}" if before else one.field
+        found |= {f"{field}: {key}": value for key, value in one.figures.items()}
+    return found
 
 
 def _unknown(case: AnyCase, version: CgroupVersion, reason: str, remedy: str, began: float) -> Result:

@@ -1,19 +1,20 @@
-"""Charts of a trial as geometry: where lines, ticks and labels go in an SVG of fixed size. Pure; draws nothing."""
+"""A plot as geometry: where lines, ticks and labels go in an SVG of fixed size. Pure; draws nothing."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import cycle, groupby
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
-from spawner_limits.proof.report import series, words
+from spawner_limits.proof.report import plots, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from spawner_limits.proof.evidence import Trial
+    from spawner_limits.proof.plot import Plot, Point
 
 WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 84, 536, 12, 216
@@ -24,7 +25,9 @@ _TICKS = 5
 _TIMES_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
 _MINUTES_FROM_S = 120
 _MARK_PX = 14
-"""OOM kills nearer than this share one mark"""
+"""marks nearer than this are joined"""
+_LABEL_PX = 110
+"""how long a limit's label is"""
 _CROWDED_PX = 18
 """lines nearer than this can't both have a label on the same side"""
 
@@ -44,6 +47,8 @@ class Level:
     y: float
     label_y: float
     label: str
+    at_start: bool = False
+    """whether the label stands at the line's start, not at its end"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +56,7 @@ class Line:
     """One series."""
 
     kind: str
-    """how it looks: "used", "cache", "swap" """
+    """how it looks: "used", "cache", "swap", or "first", "second", "third" side by side"""
     label: str
     path: str
     """SVG path data; it breaks off where nothing was read"""
@@ -70,8 +75,8 @@ class Chart:
     lines: tuple[Line, ...]
     limit: Level | None
     peak: Level | None = None
-    kills: tuple[Tick, ...] = ()
-    kills_label: str = ""
+    marks: tuple[Tick, ...] = ()
+    marks_label: str = ""
     note: str = ""
     """why there is nothing to see"""
 
@@ -91,146 +96,135 @@ class Axis:
         return round(self.start + (self.end - self.start) * value / self.top, 1)
 
 
-Values = list[tuple[float, float | None]]
-"""seconds, value"""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """How values are told, and how far apart ticks are."""
+
+    tell: Callable[[float], str]
+    step: Callable[[float], float]
+    """the axis' top → the step between its ticks"""
+    least: float
+    """no axis ends lower"""
 
 
 def cpu(trial: Trial) -> Chart:
     """Cores used against the limit."""
-    every = series.points(trial.evidence.snapshots)
-    values: Values = [(point.seconds, point.cpu_cores) for point in series.thinned(every)]
-    limit = _number(trial, "cpu_limit")
-    most = _most(values)
-    x, y = _times(values), _upward([most, limit], 0.01)
-    title = "CPU: cores used over the last second"
-    return Chart(
-        title=title,
-        description=_describe(title, values, limit, _cores),
-        x_ticks=_time_ticks(x),
-        y_ticks=_ticks(y, _decimal_step(y.top), _cores),
-        lines=_lines(x, y, [("used", "cores used", values)]),
-        limit=_limit(trial, limit, y, _cores),
-        note="" if most is not None else _nothing(trial, "cpu_cores"),
-    )
+    return draw(plots.cpu(trial))
 
 
 def memory(trial: Trial) -> Chart:
     """Memory used against the limit, with the peak that the Linux kernel kept, and the OOM kills."""
-    every = series.points(trial.evidence.snapshots)
-    kept = series.thinned(every)
-    values: Values = [(point.seconds, point.memory_bytes) for point in kept]
-    limit, peak = _number(trial, "mem_limit"), _peak(trial)
-    most = _most(values)
-    x, y = _times(values), _upward([most, limit, peak], units.MIB)
-    title = "Memory: used, as the limit counts it"
+    return draw(plots.memory(trial))
+
+
+def draw(plot: Plot) -> Chart:
+    """Where everything in a plot goes. KeyError for a unit that is none of `UNITS`."""
+    unit = UNITS[plot.unit]
+    most = _most(point for points in plot.lines.values() for point in points)
+    x, y = _times(plot), _upward([most, plot.limit, plot.peak], unit.least)
     return Chart(
-        title=title,
-        description=_describe(title, values, limit, _size),
+        title=plot.title,
+        description=_describe(plot, unit.tell),
         x_ticks=_time_ticks(x),
-        y_ticks=_ticks(y, _binary_step(y.top), _size),
-        lines=_lines(x, y, _memory_lines(kept, values)),
-        limit=_limit(trial, limit, y, _size),
-        peak=_peak_level(peak, limit, y),
-        kills=_kills(trial, x),
-        kills_label=_kills_label(trial),
-        note="" if most is not None else _nothing(trial, "memory_bytes"),
+        y_ticks=_ticks(y, unit.step(y.top), unit.tell),
+        lines=_lines(x, y, plot.lines),
+        limit=_limit(plot, x, y, unit.tell),
+        peak=_peak(plot, y, unit.tell),
+        marks=_marks(plot, x),
+        marks_label=_marks_label(plot),
+        note="" if most is not None else f"Nothing to draw: {words.line(plot.nothing)}",
     )
 
 
 # -- what is drawn -----------------------------------------------------------------------------------------------
 
 
-def _number(trial: Trial, field: str) -> float | None:
-    value = words.value(trial, field)
-    return None if value is None else float(value)
+def _most(points: Iterable[Point]) -> float | None:
+    return max((one.value for one in points if one.value is not None), default=None)
 
 
-def _size(size: float) -> str:
-    return units.format_size(round(size)) if size else "0"
-
-
-def _cores(cores: float) -> str:
-    return units.format_cores(cores) if cores else "0"
-
-
-def _most(values: Values) -> float | None:
-    return max((value for _, value in values if value is not None), default=None)
-
-
-def _peak(trial: Trial) -> float | None:
-    return max(
-        (one.memory_peak_bytes for one in trial.evidence.snapshots if one.memory_peak_bytes is not None), default=None
-    )
-
-
-def _memory_lines(kept: Sequence[series.Point], values: Values) -> list[tuple[str, str, Values]]:
-    """Cache and swap only where there was any to see."""
-    drawn = [("used", "memory used", values)]
-    for kind, label, others in (
-        ("cache", "of that, file cache", [(point.seconds, point.cache_bytes) for point in kept]),
-        ("swap", "swap used", [(point.seconds, point.swap_bytes) for point in kept]),
-    ):
-        if _most([*others]):
-            drawn.append((kind, label, [*others]))
-    return drawn
-
-
-def _limit(trial: Trial, limit: float | None, y: Axis, tell: Callable[[float], str]) -> Level | None:
-    if limit is None:
+def _limit(plot: Plot, x: Axis, y: Axis, tell: Callable[[float], str]) -> Level | None:
+    """Its label gives way to marks, unless the peak's is where it would go."""
+    if plot.limit is None:
         return None
-    label = f"{tell(limit)} would be the limit; here is none" if trial.control else f"limit {tell(limit)}"
-    return Level(y=y.at(limit), label_y=y.at(limit) - 6, label=label)
+    at = y.at(plot.limit)
+    marked = any(x.at(seconds) > RIGHT - _LABEL_PX for seconds in plot.marks or {})
+    label = plot.limit_words.format(tell(plot.limit))
+    return Level(y=at, label_y=at - 6, label=label, at_start=marked and plot.peak is None)
 
 
-def _peak_level(peak: float | None, limit: float | None, y: Axis) -> Level | None:
+def _peak(plot: Plot, y: Axis, tell: Callable[[float], str]) -> Level | None:
     """The peak's label is below its line where the limit's is in the way."""
-    if peak is None:
+    if plot.peak is None:
         return None
-    below = limit is not None and 0 <= y.at(peak) - y.at(limit) < _CROWDED_PX
-    return Level(y=y.at(peak), label_y=y.at(peak) + (15 if below else -6), label=f"peak {_size(peak)}")
+    at = y.at(plot.peak)
+    below = plot.limit is not None and 0 <= at - y.at(plot.limit) < _CROWDED_PX
+    return Level(y=at, label_y=at + (15 if below else -6), label=f"peak {tell(plot.peak)}")
 
 
-def _kills(trial: Trial, x: Axis) -> tuple[Tick, ...]:
-    """Marks where the count of OOM kills rose; ones that would overlap are joined."""
-    marks: list[tuple[float, int, float]] = []
-    for kill in series.kills(trial.evidence.snapshots):
-        if marks and x.at(kill.seconds) - marks[-1][0] < _MARK_PX:
-            at, count, since = marks[-1]
-            marks[-1] = (at, count + kill.count, since)
+def _marks(plot: Plot, x: Axis) -> tuple[Tick, ...]:
+    """Ones that would overlap are joined."""
+    joined: list[list[float]] = []
+    for seconds in sorted(plot.marks or {}):
+        if joined and x.at(seconds) - x.at(joined[-1][0]) < _MARK_PX:
+            joined[-1].append(seconds)
         else:
-            marks.append((x.at(kill.seconds), kill.count, kill.seconds))
+            joined.append([seconds])
     return tuple(
-        Tick(at=at, label=f"{words.counted(count, 'OOM kill')} at {seconds:.1f} s") for at, count, seconds in marks
+        Tick(at=x.at(moments[0]), label=f"{_happened(plot, moments)} at {moments[0]:.1f} s") for moments in joined
     )
 
 
-def _kills_label(trial: Trial) -> str:
-    found = series.kills(trial.evidence.snapshots)
-    if not found:
-        return ""
-    told = words.counted(sum(kill.count for kill in found), "OOM kill")
-    first, last = found[0].seconds, found[-1].seconds
-    return f"{told} at {first:.1f} s" if first == last else f"{told}, from {first:.1f} to {last:.1f} s"
+def _marks_label(plot: Plot) -> str:
+    """Each thing that happened, once, with its time."""
+    marks = plot.marks or {}
+    alike = {text: [one for one in sorted(marks) if marks[one] == text] for text in marks.values()}
+    return "; ".join(f"{_happened(plot, moments)}{_when(moments)}" for moments in alike.values())
 
 
-def _nothing(trial: Trial, column: str) -> str:
-    every = series.points(trial.evidence.snapshots)
-    reason = series.unknown(every, trial.evidence.snapshots).get(column, "there are no readings")
-    return f"Nothing to draw: {words.line(reason)}"
+def _when(moments: Sequence[float]) -> str:
+    first, last = moments[0], moments[-1]
+    return f" at {first:.1f} s" if first == last else f", from {first:.1f} to {last:.1f} s"
 
 
-def _describe(title: str, values: Values, limit: float | None, tell: Callable[[float], str]) -> str:
-    most = _most(values)
-    told = f"at most {tell(most)}" if most is not None else "nothing was read"
-    against = f"the limit is {tell(limit)}" if limit is not None else "there is no limit"
-    return f"{title}. Over {values[-1][0] if values else 0:.0f} s: {told}; {against}."
+def _happened(plot: Plot, moments: Sequence[float]) -> str:
+    """`1 OOM kill`, `3 OOM kills` where they are counted; else `the third one stops`, `3 × refused`."""
+    marks = plot.marks or {}
+    texts = dict.fromkeys(marks[one] for one in moments)
+    return ", ".join(_times_it_did(plot, text, [one for one in moments if marks[one] == text]) for text in texts)
+
+
+def _times_it_did(plot: Plot, text: str, moments: Sequence[float]) -> str:
+    told = words.line(text)
+    if all(one in plot.counts for one in moments):
+        return words.counted(sum(plot.counts[one] for one in moments), told)
+    return told if len(moments) == 1 else f"{len(moments)} × {told}"
+
+
+def _describe(plot: Plot, tell: Callable[[float], str]) -> str:
+    told = "; ".join(
+        f"{words.line(label) + ' ' if len(plot.lines) > 1 else ''}{_at_most(points, tell)}"
+        for label, points in plot.lines.items()
+    )
+    against = f"the limit is {tell(plot.limit)}" if plot.limit is not None else "there is no limit"
+    return f"{plot.title}. Over {_end(plot):.0f} s: {told}; {against}."
+
+
+def _at_most(points: Sequence[Point], tell: Callable[[float], str]) -> str:
+    most = _most(points)
+    return "nothing was read" if most is None else f"at most {tell(most)}"
 
 
 # -- axes --------------------------------------------------------------------------------------------------------
 
 
-def _times(values: Values) -> Axis:
-    return Axis(start=LEFT, end=RIGHT, top=max(values[-1][0] if values else 0.0, 1.0))
+def _end(plot: Plot) -> float:
+    ends = [points[-1].seconds for points in plot.lines.values() if points]
+    return max([*ends, *(plot.marks or {})], default=0.0)
+
+
+def _times(plot: Plot) -> Axis:
+    return Axis(start=LEFT, end=RIGHT, top=max(_end(plot), 1.0))
 
 
 def _upward(highest: Sequence[float | None], least: float) -> Axis:
@@ -239,16 +233,29 @@ def _upward(highest: Sequence[float | None], least: float) -> Axis:
 
 
 def _decimal_step(top: float) -> float:
-    """The least of 1, 2, 5 × 10ⁿ that makes few enough ticks; two decimals are shown, so never below 0.01."""
+    """The least of 1, 2, 5 × 10ⁿ that makes few enough ticks."""
     rough = top / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    return max(step, 0.01)
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
 
 
 def _binary_step(top: float) -> float:
     """The least power of two that makes few enough ticks."""
     return 2.0 ** math.ceil(math.log2(top / _TICKS))
+
+
+UNITS: Mapping[str, Unit] = {
+    "cores": Unit(
+        tell=lambda cores: units.format_cores(cores) if cores else "0",
+        step=lambda top: max(_decimal_step(top), 0.01),  # two decimals are shown
+        least=0.01,
+    ),
+    "bytes": Unit(
+        tell=lambda size: units.format_size(round(size)) if size else "0", step=_binary_step, least=units.MIB
+    ),
+    "processes": Unit(tell=lambda count: f"{count:.0f}", step=lambda top: max(_decimal_step(top), 1.0), least=1.0),
+    "percent": Unit(tell=lambda percent: f"{percent:.0f}%", step=lambda top: max(_decimal_step(top), 1.0), least=1.0),
+}
 
 
 def _ticks(axis: Axis, step: float, tell: Callable[[float], str]) -> tuple[Tick, ...]:
@@ -272,13 +279,24 @@ def _minutes(seconds: float) -> str:
 # -- paths -------------------------------------------------------------------------------------------------------
 
 
-def _lines(x: Axis, y: Axis, drawn: Sequence[tuple[str, str, Values]]) -> tuple[Line, ...]:
-    return tuple(_line(x, y, *one) for one in drawn)
+_KINDS = {plots.USED: "used", plots.CACHE: "cache", plots.SWAP: "swap"}
+"""label → how it always looks"""
 
 
-def _line(x: Axis, y: Axis, kind: str, label: str, values: Values) -> Line:
-    runs = [list(run) for read, run in groupby(values, key=lambda one: one[1] is not None) if read]
-    drawn = [[(x.at(seconds), y.at(value or 0.0)) for seconds, value in run] for run in runs]
+def _kinds(labels: Sequence[str]) -> Iterable[str]:
+    if all(label in _KINDS for label in labels):
+        return [_KINDS[label] for label in labels]
+    return ["used"] if len(labels) == 1 else cycle(("first", "second", "third"))
+
+
+def _lines(x: Axis, y: Axis, lines: Mapping[str, Sequence[Point]]) -> tuple[Line, ...]:
+    kinds = _kinds(list(lines))
+    return tuple(_line(x, y, kind, *one) for kind, one in zip(kinds, lines.items(), strict=False))
+
+
+def _line(x: Axis, y: Axis, kind: str, label: str, points: Sequence[Point]) -> Line:
+    runs = [list(run) for read, run in groupby(points, key=lambda one: one.value is not None) if read]
+    drawn = [[(x.at(one.seconds), y.at(one.value or 0.0)) for one in run] for run in runs]
     return Line(
         kind=kind,
         label=label,

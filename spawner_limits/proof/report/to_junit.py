@@ -28,7 +28,12 @@ def to_junit(report: Report) -> str:
     root.extend(_suite(report, trial) for trial in report.trials)
     if not any(not trial.control for trial in report.trials):
         root.append(_nothing(report))
-    _count(root)
+    return document(root)
+
+
+def document(root: ET.Element) -> str:
+    """The XML of a file whose suites are counted."""
+    count(root)
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{words.plain(ET.tostring(root, encoding="unicode"))}\n'
 
@@ -42,7 +47,7 @@ def _suite(report: Report, trial: Trial) -> ET.Element:
     if not trial.verdicts:
         suite.append(_unjudged(trial))
     ET.SubElement(suite, "system-out").text = _said(trial)
-    _count(suite)
+    count(suite)
     return suite
 
 
@@ -93,7 +98,7 @@ def _nothing(report: Report) -> ET.Element:
     suite = ET.Element("testsuite", name=_NAME, timestamp=report.started, time="0.000")
     case = ET.SubElement(suite, "testcase", classname=_NAME, name="limits")
     ET.SubElement(case, "error", message=words.NOT_JUDGED, type=Outcome.UNKNOWN.value)
-    _count(suite)
+    count(suite)
     return suite
 
 
@@ -105,7 +110,7 @@ def _said(trial: Trial) -> str:
     return "\n".join([*told, *problem, *said])
 
 
-def _count(element: ET.Element) -> None:
+def count(element: ET.Element) -> None:
     """Set the counts that CI systems show, from the cases within."""
     element.set("tests", str(len(element.findall(".//testcase"))))
     for kind, name in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):

@@ -1,0 +1,431 @@
+"""Cases 47 to 52: how much a container may swap. Whoever sets no swap limit sets none on memory either.
+
+47, 49 and 52 are about what the engine makes of a request, so they are read; 48, 50 and 51 are about what a load gets,
+so they are UNKNOWN where there is no swap to press with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spawner_limits.engines.base import swap_texts
+from spawner_limits.limits import Limits
+from spawner_limits.proof.claims import KILLED, claim, ended, exactly, oom_kills
+from spawner_limits.proof.conformance.case import CannotError, Case, Group
+from spawner_limits.proof.conformance.setting import Setting, hold, made
+from spawner_limits.proof.evidence import Outcome
+from spawner_limits.units import MIB, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from spawner_limits.engines.base import CgroupVersion
+    from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.proof.conformance.bench import Bench, Subject
+    from spawner_limits.proof.conformance.case import AnyCase
+    from spawner_limits.proof.evidence import Evidence, Verdict
+
+MEMORY = 64 * MIB
+SWAP = 32 * MIB
+_HOG_MIB = 100
+_FITS_MIB = 72
+"""more than MEMORY, and with its interpreter less than MEMORY + SWAP"""
+_EXCEEDS_MIB = 128
+_STEP_MIB = 4
+_HOLD_S = 0.5
+"""so long a load stays at its most, for the samples"""
+_LOAD_S = 100
+_FILES: Mapping[int, str] = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
+_USED: Mapping[int, str] = {1: "memory.stat total_swap", 2: "memory.swap.current"}
+_NO_SWAP = "this host has no swap to press with"
+_ADD_SWAP = "nothing can be swapped here, so nothing needs to hold; if swap is added one day, run this case again"
+
+
+# -- what was asked, and what was made of it -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What the Linux kernel and the engine say of a container's swap, before it is pressed."""
+
+    version: CgroupVersion
+    text: str | None
+    """of the kernel's file; `None`: there is none"""
+    recorded: int | None
+    """`HostConfig.MemorySwap`: bytes, or -1"""
+    swap_limit: bool | None
+    """`docker info`: whether the engine finds that swap can be limited"""
+    warnings: tuple[str, ...] = ()
+    """of `docker create`"""
+    engine_cgroup: str | None = None
+    """dockerd's own cgroup on v2; `None` where it was not found"""
+    page_size_bytes: int = 4096
+    swap_bytes: int = 0
+    """of the host"""
+
+    @property
+    def file(self) -> str:
+        """The kernel's file: v1 counts memory and swap together, v2 swap alone."""
+        return _FILES[self.version]
+
+    def texts(self, memswap_bytes: int | None) -> tuple[str, ...]:
+        """What the file may say for so much memory and swap together, above `MEMORY`; `None`: without end."""
+        return swap_texts(memswap_bytes, MEMORY, self.page_size_bytes)[self.version - 1][0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pressed:
+    """One container's swap, as it was told of, and then pressed."""
+
+    told: Told
+    evidence: Evidence
+
+
+def engine_cgroup(root: Path = Path("/")) -> str | None:
+    """The v2 cgroup that dockerd itself lives in, "/" for the root; `None` where it can't be found."""
+    try:
+        pid = int((root / "run" / "docker.pid").read_text(encoding="ascii"))
+        lines = (root / "proc" / str(pid) / "cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
+
+
+def _told(subject: Subject) -> Told:
+    bench = subject.bench
+    return Told(
+        version=bench.version,
+        text=subject.read(_FILES[bench.version]),
+        recorded=subject.inspected.get("HostConfig", {}).get("MemorySwap"),
+        swap_limit=bench.engine.info.get("SwapLimit"),
+        warnings=subject.container.warnings,
+        engine_cgroup=engine_cgroup(),
+        page_size_bytes=bench.page_size_bytes,
+        swap_bytes=bench.host.swap_bytes,
+    )
+
+
+def _read(bench: Bench, setting: Setting) -> Told:
+    with made(bench, setting) as subject:
+        return _told(subject)
+
+
+def limit_file(told: Told, memswap_bytes: int | None) -> Verdict:
+    """The kernel's file says what was asked for. Where it says that swap has no limit, the reason says why."""
+    verdict = exactly(told.file, told.texts(memswap_bytes), told.text)
+    if told.text is None:
+        return replace(verdict, reason=f"{told.file} is not there: this Linux kernel does not account swap")
+    if verdict.outcome is Outcome.BROKEN and told.text in told.texts(None):
+        return replace(verdict, reason=f"swap is NOT limited on this host, because {_why(told)}: {verdict.reason}")
+    return verdict
+
+
+def _why(told: Told) -> str:
+    warned = "; ".join(told.warnings)
+    said = f" (it warned: {warned})" if warned else " (without a warning when the container was made)"
+    if told.swap_limit:
+        return f"--memory-swap did not reach the Linux kernel, though docker info says that swap can be limited{said}"
+    if told.engine_cgroup == "/":
+        return f"dockerd lives in the root cgroup, where it finds no memory.swap.max, and so drops --memory-swap{said}"
+    return f"dockerd finds that swap can't be limited (docker info: SwapLimit false), and so drops --memory-swap{said}"
+
+
+def _record(told: Told, memswap_bytes: int) -> Verdict:
+    recorded = None if told.recorded is None else str(told.recorded)
+    return exactly("HostConfig.MemorySwap", str(memswap_bytes), recorded)
+
+
+def _judge_unset(told: Told) -> list[Verdict]:
+    return [limit_file(told, 2 * MEMORY), _record(told, 2 * MEMORY)]
+
+
+def _judge_unlimited(told: Told) -> list[Verdict]:
+    return [limit_file(told, None), _record(told, -1)]
+
+
+# -- what a load gets ----------------------------------------------------------------------------------------------
+
+
+def most_swapped(snapshots: Sequence[Snapshot]) -> int | None:
+    """The most swap that was seen in use, in bytes."""
+    return max((one.swap_current_bytes for one in snapshots if one.swap_current_bytes is not None), default=None)
+
+
+def swapped(snapshots: Sequence[Snapshot], *, least: int = 0, most: int) -> Verdict:
+    """So much swap was used at the most, and at least once so much; in bytes."""
+    used = most_swapped(snapshots)
+    expected = "none" if not most else f"{format_size(least)} to {format_size(most)}" if least else format_size(most)
+    file = _USED[snapshots[0].versions.get("memory", 1) if snapshots else 1]
+    return claim(
+        "swap used",
+        expected=expected,
+        seen=None if used is None else format_size(used) if used else "none",
+        holds=None if used is None else least <= used <= most,
+        files=() if used is None else (f"{file}: at most {used}",),
+        figures={"swap_bytes": used, "most_swap_bytes": most},
+    )
+
+
+def _hog(subject: Subject, mib: int) -> Evidence:
+    load = subject.probe("hog", mib, _STEP_MIB, _HOLD_S, "first")
+    snapshots = subject.follow(load, seconds=_LOAD_S)
+    return subject.evidence(snapshots, load)
+
+
+def _unpressed(verdict: Verdict) -> Verdict:
+    """A file is no load: it can show that a limit is missing, not that it holds."""
+    return replace(verdict, under_load=None)
+
+
+def _press_equal(bench: Bench, setting: Setting) -> Pressed:
+    with made(bench, setting) as subject:
+        told = _told(subject)
+        # without swap nothing shows that none is used; a file that is wrong is BROKEN all the same
+        if not bench.host.swap_bytes and told.text in (None, *told.texts(MEMORY)):
+            raise CannotError(_NO_SWAP, _ADD_SWAP)
+        return Pressed(told=told, evidence=_hog(subject, _HOG_MIB))
+
+
+def _judge_equal(pressed: Pressed) -> list[Verdict]:
+    evidence = pressed.evidence
+    return [
+        _unpressed(limit_file(pressed.told, MEMORY)),
+        swapped(evidence.snapshots, most=0),
+        ended(evidence.load.exit_code, KILLED, what=f"a load of {_HOG_MIB} MiB"),
+        *hold(Limits(mem_limit=MEMORY), "mem_limit")(evidence),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Total:
+    """Two loads in one container: one that fits in memory and swap together, and one that does not."""
+
+    told: Told
+    fits: Evidence
+    exceeds: Evidence
+
+
+def _press_total(bench: Bench, setting: Setting) -> Total:
+    if not bench.host.swap_bytes:
+        raise CannotError(_NO_SWAP, _ADD_SWAP)
+    with made(bench, setting) as subject:
+        return Total(told=_told(subject), fits=_hog(subject, _FITS_MIB), exceeds=_hog(subject, _EXCEEDS_MIB))
+
+
+def _judge_total(total: Total) -> list[Verdict]:
+    exceeds = total.exceeds
+    return [
+        _unpressed(limit_file(total.told, MEMORY + SWAP)),
+        ended(total.fits.load.exit_code, 0, what=f"a load of {_FITS_MIB} MiB"),
+        swapped(total.fits.snapshots, least=MIB, most=SWAP if total.told.version != 1 else MEMORY + SWAP),
+        ended(exceeds.load.exit_code, KILLED, what=f"a load of {_EXCEEDS_MIB} MiB"),
+        oom_kills(exceeds.snapshots),
+        _together(exceeds.snapshots),
+    ]
+
+
+def _together(snapshots: Sequence[Snapshot]) -> Verdict:
+    """Memory and swap together stayed within their limit: by the kernel's peak, else by the samples."""
+    peaks = [one.memsw_peak_bytes for one in snapshots if one.memsw_peak_bytes is not None]
+    samples = [
+        one.memory_current_bytes + one.swap_current_bytes
+        for one in snapshots
+        if one.memory_current_bytes is not None and one.swap_current_bytes is not None
+    ]
+    most = max(peaks or samples, default=None)
+    return claim(
+        "memory and swap together",
+        expected=f"at most {format_size(MEMORY + SWAP)}",
+        seen=None if most is None else format_size(most),
+        holds=None if most is None else most <= MEMORY + SWAP,
+        files=() if most is None else (f"memory + swap {'peak' if peaks else 'sample'} = {most}",),
+        figures={"peak_bytes": most, "limit_bytes": MEMORY + SWAP},
+    )
+
+
+# -- 51: swappiness ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Eagerness:
+    """Version of cgroups → the `mem_swappiness` that is asked for; `None`: not a word of it."""
+
+    asked: Mapping[CgroupVersion, int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Eager:
+    """What came of a swappiness."""
+
+    version: CgroupVersion
+    text: str | None
+    """of memory.swappiness, which v2 has not"""
+    recorded: int | None
+    warnings: tuple[str, ...]
+    evidence: Evidence | None
+    """of a load larger than memory; `None` on v2, where there is no swappiness to press"""
+
+
+def _press_swappiness(bench: Bench, setting: Eagerness) -> Eager:
+    if bench.version == 1 and not bench.host.swap_bytes:
+        raise CannotError(_NO_SWAP, _ADD_SWAP)
+    asked = setting.asked[bench.version]
+    config: dict[str, Any] = {"mem_limit": MEMORY, "memswap_limit": 3 * MEMORY, "mem_swappiness": asked}
+    with bench.container(**config) as subject:
+        return Eager(
+            version=bench.version,
+            text=subject.read("memory.swappiness"),
+            recorded=subject.inspected["HostConfig"].get("MemorySwappiness"),
+            warnings=subject.container.warnings,
+            evidence=_hog(subject, _HOG_MIB) if bench.version == 1 else None,
+        )
+
+
+def _judge_swappiness(eager: Eager) -> list[Verdict]:
+    if eager.evidence is None:
+        return [warned(eager.warnings, "swappiness"), _discarded("MemorySwappiness", eager.recorded)]
+    return [
+        _unpressed(exactly("memory.swappiness", "0", eager.text)),
+        swapped(eager.evidence.snapshots, most=0),
+        ended(eager.evidence.load.exit_code, KILLED, what=f"a load of {_HOG_MIB} MiB with swap free"),
+        oom_kills(eager.evidence.snapshots),
+    ]
+
+
+def warned(warnings: Sequence[str], word: str) -> Verdict:
+    """When it made the container, the engine said that it discards what `word` is in."""
+    told = [one for one in warnings if word in one.lower()]
+    return claim(
+        f"warning that {word} is discarded",
+        expected="one",
+        seen="; ".join(told) or "none",
+        holds=bool(told),
+        files=[f"Warnings of docker create: {list(warnings)}"],
+    )
+
+
+def _discarded(key: str, recorded: int | None) -> Verdict:
+    return exactly(f"HostConfig.{key}", "not set", "not set" if recorded in {None, -1} else str(recorded))
+
+
+# -- 52: is it told? -----------------------------------------------------------------------------------------------
+
+
+def _judge_told(told: Told) -> list[Verdict]:
+    """Swap is limited and the engine says so; or it can't be, there is none, and the engine says so."""
+    return [_unaccounted(told) if told.text is None else limit_file(told, MEMORY), _engine_says(told)]
+
+
+def _unaccounted(told: Told) -> Verdict:
+    seen = f"not there, with {format_size(told.swap_bytes)} of swap" if told.swap_bytes else "not there, and no swap"
+    return claim(told.file, expected="there, or a host without swap", seen=seen, holds=not told.swap_bytes)
+
+
+def _engine_says(told: Told) -> Verdict:
+    truth = told.text is not None and told.text not in told.texts(None)
+    seen = None if told.swap_limit is None else str(told.swap_limit).lower()
+    return exactly("docker info SwapLimit", str(truth).lower(), seen)
+
+
+# -- the list ------------------------------------------------------------------------------------------------------
+
+_REMEDY = (
+    "let dockerd run in a cgroup of its own, as its systemd unit does (by hand on cgroup v2: start it from a cgroup "
+    "below the root), and make the containers anew; where docker info says SwapLimit false for want of "
+    "swap accounting, boot with swapaccount=1; or do without swap: swapoff -a"
+)
+_EQUAL = Setting(limits=Limits(mem_limit=MEMORY, memswap_limit=MEMORY))
+_ENDLESS = Setting(host_config={"mem_limit": MEMORY, "memswap_limit": -1})
+_SWAPS = Setting(limits=Limits(mem_limit=MEMORY, memswap_limit=3 * MEMORY))
+
+CASES: tuple[AnyCase, ...] = (
+    Case(
+        number=47,
+        group=Group.SWAP,
+        title="without a word on swap, a container gets as much again as it has memory",
+        expected="memory.memsw.limit_in_bytes = 2 × memory",
+        expected_v2="memory.swap.max = 1 × memory",
+        tolerance="exact",
+        limited=Setting(host_config={"mem_limit": MEMORY}),
+        control=_EQUAL,
+        control_words="a container that was given no swap",
+        press=_read,
+        judge=_judge_unset,
+        remedy=f"say memswap_limit in the policy, which does so by itself; {_REMEDY}",
+        quick=True,
+    ),
+    Case(
+        number=48,
+        group=Group.SWAP,
+        title="memory and swap limited to the same: no swap is used",
+        expected=f"memory.memsw.limit_in_bytes = memory; {_HOG_MIB} MiB in {MEMORY // MIB} MiB: 137, none swapped",
+        expected_v2=f"memory.swap.max 0; {_HOG_MIB} MiB in {MEMORY // MIB} MiB: 137, none swapped",
+        tolerance="zero",
+        limited=_EQUAL,
+        control=_SWAPS,
+        control_words="the same load with swap allowed",
+        press=_press_equal,
+        judge=_judge_equal,
+        remedy=_REMEDY,
+        quick=True,
+    ),
+    Case(
+        number=49,
+        group=Group.SWAP,
+        title="memory_swap −1 is swap without end",
+        expected="memory.memsw.limit_in_bytes at its largest",
+        expected_v2="memory.swap.max = max",
+        tolerance="exact",
+        limited=_ENDLESS,
+        control=replace(_ENDLESS, behind={1: {_FILES[1]: str(MEMORY)}, 2: {_FILES[2]: "0"}}),
+        control_words="the same, and swap then forbidden in the kernel's file behind the engine's back",
+        press=_read,
+        judge=_judge_unlimited,
+        remedy="the engine limits what it was told not to: look for a default in its configuration",
+        quick=True,
+    ),
+    Case(
+        number=50,
+        group=Group.SWAP,
+        title="memory and swap together are the limit",
+        expected=f"{_FITS_MIB} MiB live in {MEMORY // MIB} + {SWAP // MIB} MiB, {_EXCEEDS_MIB} MiB end with 137",
+        tolerance="zero",
+        limited=Setting(limits=Limits(mem_limit=MEMORY, memswap_limit=MEMORY + SWAP)),
+        control=_SWAPS,
+        control_words="the same loads with more swap allowed",
+        press=_press_total,
+        judge=_judge_total,
+        remedy=_REMEDY,
+    ),
+    Case(
+        number=51,
+        group=Group.SWAP,
+        title="swappiness 0 keeps a container from swapping; where there is no swappiness, the engine says so",
+        expected=f"{_HOG_MIB} MiB in {MEMORY // MIB} MiB end with 137 though swap is free",
+        expected_v2="discarded with a warning",
+        tolerance="zero",
+        limited=Eagerness(asked={1: 0, 2: 0}),
+        control=Eagerness(asked={1: 60, 2: None}),
+        control_words="the same load with swappiness 60 (v2: without a swappiness)",
+        press=_press_swappiness,
+        judge=_judge_swappiness,
+        remedy="don't rely on mem_swappiness: give memswap_limit equal to mem_limit, which allows no swap at all",
+        quick=True,
+    ),
+    Case(
+        number=52,
+        group=Group.SWAP,
+        title="where swap can't be limited, that is told",
+        expected="swap is limited as asked and docker info says SwapLimit; or it says not, and the host has no swap",
+        tolerance="zero",
+        limited=_EQUAL,
+        control=_SWAPS,
+        control_words="a container that was given swap",
+        press=_read,
+        judge=_judge_told,
+        remedy=_REMEDY,
+        quick=True,
+    ),
+)

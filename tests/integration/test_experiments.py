@@ -1,0 +1,172 @@
+"""Each experiment, done on the engine that is there: figures that can be, words that the judge gave, nothing left."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from spawner_limits.units import MIB
+from tests.conftest import spawner_limits
+from tests.guest.guest import IMAGE, Guest, package
+
+SWAP = any(line.startswith("/") for line in Path("/proc/swaps").read_text(encoding="utf-8").splitlines())
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+
+
+class Done:
+    """What one run said."""
+
+    def __init__(self, code, document):
+        self.code, self.document = code, document
+        self.findings = document["findings"]
+
+    def __getitem__(self, key):
+        """The figures under a key: part → value."""
+        return {one["part"]: one[key] for one in self.document["figures"] if key in one}
+
+    @property
+    def outcomes(self):
+        """Part → the words of what was judged there."""
+        found = {}
+        for one in self.document["judged"]:
+            found.setdefault(one["part"], set()).add(one["outcome"])
+        return found
+
+
+@cache
+def experiment(name, *arguments):
+    """Done once for all tests that look at it."""
+    ran = spawner_limits("experiment", name, "--json", "-", *arguments)
+    assert ran.returncode in (0, 3), ran.stdout + ran.stderr
+    assert "Exception" not in ran.stderr
+    return Done(ran.returncode, json.loads(ran.stdout))
+
+
+def in_guest(guest, name):
+    """Done in a guest."""
+    ran = guest.run(["spawner-limits", "experiment", name, "--image", IMAGE, "--json", "-"], timeout=280)
+    return ran.code, json.loads(ran.stdout) if ran.stdout else None, ran.stderr
+
+
+def test_cpu():
+    """No quota lets more through; and what one was pressed HELD, or it is not said to."""
+    found = experiment("cpu")
+    for part, outcomes in found.outcomes.items():
+        limit = float(part.split()[1])
+        assert found["kernel_cores"][part] <= 1.06 * limit
+        assert abs(found["processes_cores"][part] - found["kernel_cores"][part]) < 0.03
+        assert "BROKEN" not in outcomes
+        if outcomes == {"UNKNOWN"}:
+            assert any(
+                one.startswith(f"The {part.replace('limit', 'limit of')} is UNKNOWN: ") for one in found.findings
+            )
+    assert found["quota_text"]["no limit"] in ("-1", "max 100000")
+    assert (found.code == 0) is (found.document["outcome"] == "HELD")
+
+
+def test_cpu_as_docker_stats_shows_it():
+    """It has figures of its own, that are near enough to be of the same container."""
+    found = experiment("cpu")
+    for part, least in found["shown_least_cores"].items():
+        assert 0 < least <= found["shown_most_cores"][part] < 1.5 * max(2.0, found["kernel_cores"][part])
+        assert 0.7 < found["system_ratio"][part] < 1.3
+
+
+def test_memory():
+    """The staircase ends in a kill at the limit; the cache is given up, and docker stats does not show it."""
+    found = experiment("memory")
+    assert (found.code, found.document["outcome"]) == (0, "HELD")
+    stairs, cache_ = found["oom_kills"]
+    assert (found["oom_kills"][stairs], found["oom_kills"][cache_], found["exit_code"][stairs]) == (1, 0, 137)
+    assert 48 * MIB <= found["reached_bytes"][stairs] < found["peak_bytes"][stairs] <= 64 * MIB
+    assert found["usage_bytes"][cache_] > 48 * MIB > found["shown_bytes"][cache_]
+    assert found["container"][stairs] == "running"
+
+
+def test_oom():
+    """Eight die one by one and the container lives; then it ends with 137."""
+    found = experiment("oom")
+    assert (found.code, found.document["outcome"]) == (0, "HELD")
+    falling, low = found.outcomes
+    assert found["oom_kills"][falling] >= 8
+    assert found["inspected_bytes"][falling] == 256 * MIB
+    assert found["exit_code"][low] == 137
+
+
+@pytest.mark.parametrize("name", ["sharing", "shares"])
+def test_three_on_one_cpu(name):
+    """What was theirs alone was shared by the kernel's weights; of anything else no part is claimed."""
+    found = experiment(name, "--seconds", "5")
+    assert "BROKEN" not in {one for outcomes in found.outcomes.values() for one in outcomes}
+    three, two = found.outcomes
+    if found.document["outcome"] == "UNKNOWN":
+        assert found.code == 3
+        assert "Nothing is said of the parts above" in found.findings[-1]
+        return
+    due = {"sharing": (1 / 3, 1 / 2), "shares": (1 / 2, 2 / 3)}[name]
+    if found["first_weight"]["weights"] in (1024, 2048, 100):
+        assert found["first_share"][three] == pytest.approx(due[0], rel=0.02)
+        assert found["first_share"][two] == pytest.approx(due[1], rel=0.02)
+
+
+@pytest.mark.skipif(SWAP, reason="this host has swap")
+@pytest.mark.parametrize("name", ["swap", "swappiness"])
+def test_without_swap_it_is_said(name):
+    """Fact, cause, remedy, and exit code 3; nothing is made."""
+    ran = spawner_limits("experiment", name)
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert f"experiment {name}: " in ran.stderr
+    assert "mkswap" in ran.stderr or "cgroup v2" in ran.stderr
+
+
+def test_the_page_and_the_table(tmp_path):
+    """One run gives the table on stdout, and a page and a document in files."""
+    page, document = tmp_path / "x.html", tmp_path / "x.json"
+    ran = spawner_limits("experiment", "memory", "--html", str(page), "--json", str(document), COLUMNS="80")
+    assert ran.returncode == 0, ran.stderr
+    assert "What one sees" in ran.stdout
+    assert max(map(len, ran.stdout.splitlines())) <= 80
+    assert page.read_text(encoding="utf-8").count("<svg ") == len(json.loads(document.read_text())["plots"]) == 2
+
+
+def test_an_image_that_is_not_there():
+    """Usage, told in a sentence."""
+    ran = spawner_limits("experiment", "memory", "--image", "no/such:image")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "no image no/such:image on this machine" in ran.stderr
+
+
+def test_an_engine_that_is_not_there():
+    """Exit code 4."""
+    ran = spawner_limits("experiment", "memory", DOCKER_HOST="unix:///no/such/socket")
+    assert ran.returncode == 4
+    assert "the Docker engine does not answer" in ran.stderr
+
+
+def test_swap_and_swappiness_on_v1():
+    """In a guest with cgroup v1 and swap: ten MiB more; 0 is killed, 60 swaps."""
+    with Guest(variant="v1") as guest:
+        assert guest.run(["true"], package()).code == 0
+        for name in ("swap", "swappiness"):
+            code, document, told = in_guest(guest, name)
+            assert (code, document and document["outcome"]) == (0, "HELD"), told
+            swapped = [one["swap_bytes"] for one in document["figures"] if "swap_bytes" in one]
+            assert swapped[0] == 0 < swapped[1]
+
+
+def test_on_v2():
+    """In a guest with cgroup v2: falling limits kill there too, a weight is named, and swappiness is no setting."""
+    with Guest() as guest:
+        assert guest.run(["true"], package()).code == 0
+        code, document, told = in_guest(guest, "oom")
+        assert (code, document and document["outcome"]) == (0, "HELD"), told
+        code, document, told = in_guest(guest, "shares")
+        assert code in (0, 3), told
+        words = " ".join(document["findings"])
+        assert (code == 3) is ("Nothing is said" in words)
+        assert code == 3 or "by the formula since runc 1.3.2" in words
+        code, _, told = in_guest(guest, "swappiness")
+        assert (code, "cgroup v2 has no swappiness" in told) == (3, True)
