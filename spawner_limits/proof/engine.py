@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import docker.errors
 import requests
 from docker.utils import kwargs_from_env
+from docker.utils.socket import STDOUT, frames_iter
 
 import docker
 from spawner_limits.engines import labels
@@ -372,9 +373,14 @@ class Command:
 
     def _follow(self) -> None:
         try:
-            for stdout, stderr in self._engine.client.exec_start(self._exec, stream=True, demux=True):
-                _keep(self._stdout, stdout)
-                _keep(self._stderr, stderr)
+            stream: Any = self._engine.client.exec_start(self._exec, socket=True)
+            try:
+                for kind, text in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]
+                    _keep(self._stdout if kind == STDOUT else self._stderr, text)
+            finally:
+                # left to the garbage collector, it complains that it is closed already (Python 3.14)
+                stream._response.close()  # noqa: SLF001
+                stream.close()
             self.exit_code = self._engine.client.exec_inspect(self._exec)["ExitCode"]
         except docker.errors.NotFound:  # gone with its container: nobody knows its exit code any more
             return

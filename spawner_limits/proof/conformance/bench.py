@@ -38,6 +38,8 @@ T = TypeVar("T")
 INTERVAL_S = 0.1
 FAST_S = 0.004
 """between samples of a container whose cgroup vanishes with what is killed"""
+_SPARING = 10
+"""times as long as a reading takes, it is to the next one"""
 LIFE_S = 240
 """how long a container lives that nobody is left to remove"""
 START_S = 15
@@ -201,14 +203,20 @@ class Subject:
         every_s: float = INTERVAL_S,
         until: Callable[[Snapshot], bool] = lambda _: False,
     ) -> list[Snapshot]:
-        """Snapshots until the load ends, `until` one says so, or `seconds` are over; first and last with all limits."""
+        """Snapshots until the load ends, `until` one says so, or `seconds` are over; first and last with all limits.
+
+        Where reading takes long, as on a host that is emulated, it is done less often: but for `FAST_S`.
+        """
         taken = [self.reader.read_limits()]
         end = tick = time.monotonic()
         end += seconds
         while time.monotonic() < end and (load is None or load.running):
             tick = max(tick + every_s, time.monotonic())
             interrupt.pause(tick - time.monotonic())
+            began = time.monotonic()
             taken.append(self.reader.read())
+            if every_s > FAST_S:
+                tick += max(0.0, _SPARING * (time.monotonic() - began) - every_s)
             if until(taken[-1]):
                 break
         taken.append(self.reader.read_limits())
@@ -317,7 +325,8 @@ class Subject:
 def probe(name: str, *arguments: object) -> tuple[str, ...]:
     """One of `proof/probes` as a command for any image with python3."""
     text = resources.files("spawner_limits.proof").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
-    return ("python3", "-u", "-c", text, *map(str, arguments))
+    # -I -S: nothing of the image's own packages, which only takes time
+    return ("python3", "-I", "-S", "-u", "-c", text, *map(str, arguments))
 
 
 __all__ = ["FAST_S", "Bench", "CgroupError", "Subject", "probe"]

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
-from spawner_limits.engines.base import weights
+from spawner_limits.engines.base import DEFAULT_PERIOD_US, weights
 from spawner_limits.limits import Limits
 from spawner_limits.proof import interrupt, windows
 from spawner_limits.proof.claims import claim, exactly
@@ -58,6 +58,8 @@ class Phase:
     """what the kernel has meanwhile, written behind the engine's back and put back in time; empty: nothing is"""
     resting: int = 0
     """how many of the last ones have no load"""
+    quota: float | None = None
+    """cores that `docker update` gives the first one before it"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +71,6 @@ class Rivalry:
     phases: tuple[Phase, ...]
     cpus: int = 1
     """0: all of the host's"""
-    quota: float | None = None
-    """of the first"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,8 +114,7 @@ def contend(bench: Bench, rivalry: Rivalry) -> tuple[Rivals, ...]:
 
 def _settings(rivalry: Rivalry, cpu: int | None) -> list[Setting]:
     pinned = None if cpu is None else str(cpu)
-    limits = [Limits(cpu_shares=one, cpuset_cpus=pinned) for one in rivalry.shares]
-    return [Setting(limits=replace(limits[0], cpu_limit=rivalry.quota)), *(Setting(limits=one) for one in limits[1:])]
+    return [Setting(limits=Limits(cpu_shares=one, cpuset_cpus=pinned)) for one in rivalry.shares]
 
 
 def _phase(subjects: Sequence[Subject], phase: Phase, cpus: int, cpu: int | None) -> Rivals:
@@ -128,6 +127,9 @@ def _phase(subjects: Sequence[Subject], phase: Phase, cpus: int, cpu: int | None
     for one in fresh:
         one.busy()
     replies = [one.update(CpuShares=shares) for one, shares in zip(subjects, phase.updated, strict=False)]
+    if phase.quota is not None:
+        quota_us = round(phase.quota * DEFAULT_PERIOD_US)
+        replies.append(subjects[0].update(CpuPeriod=DEFAULT_PERIOD_US, CpuQuota=quota_us))
     interrupt.pause(WARM_UP_S if fresh or replies else 0)
     return replace(_window(subjects, phase, cpus, cpu), replies=tuple(replies))
 
@@ -295,10 +297,13 @@ _ON_ONE = Rivalry(
         Phase(seconds=3.0, resting=1),
         Phase(seconds=WINDOW_S, updated=_EQUAL),
         Phase(seconds=2.0, shown=_TWO_ONE_ONE),
+        Phase(seconds=6.6, quota=_QUOTA),
     ),
 )
-"""what three containers on one CPU go through, once a run, for cases 23, 24 and 29 and their controls"""
-_ASKED, _ASKED_HIDDEN, _STOPPED, _UPDATED, _UPDATED_HIDDEN = range(5)
+"""what three containers on one CPU go through, once a run, for cases 23, 24, 28 and 29 and their controls"""
+_ASKED, _ASKED_HIDDEN, _STOPPED, _UPDATED, _UPDATED_HIDDEN, _CAPPED = range(6)
+_LONELY = Rivalry(shares=(_LONE,), phases=(Phase(seconds=2.0), Phase(seconds=1.0, quota=0.5)))
+_FREE, _QUOTED = range(2)
 _WIDE, _WIDE_HIDDEN, _WIDE_RESTING = range(3)
 _HIDDEN = "other shares written behind the engine's back, and put back in time"
 _REMEDY = (
@@ -324,12 +329,8 @@ def _press_wide(bench: Bench, phase: int) -> Rivals:
     return bench.once("share: all CPUs", lambda: contend(bench, _TOGETHER))[phase]
 
 
-def _press_once(bench: Bench, rivalry: Rivalry) -> Rivals:
-    return contend(bench, rivalry)[0]
-
-
-def _press_with_quota(bench: Bench, rivalry: Rivalry | None) -> Rivals:
-    return _press_on_one(bench, _ASKED).rivals if rivalry is None else contend(bench, rivalry)[0]
+def _press_lone(bench: Bench, phase: int) -> Rivals:
+    return bench.once("share: alone", lambda: contend(bench, _LONELY))[phase]
 
 
 def _on_one(judge_rivals: Callable[[Rivals], list[Verdict]]) -> Callable[[Sitting], list[Verdict]]:
@@ -372,7 +373,6 @@ CASES: tuple[AnyCase, ...] = (
         judge=_on_one(fair(_TWO_ONE_ONE, TOLERANCE)),
         remedy=_REMEDY,
         pace=Pace.ALONE,
-        quick=True,
         plots=_plot_shares,
     ),
     Case(
@@ -410,10 +410,10 @@ CASES: tuple[AnyCase, ...] = (
         title="a lone container gets the whole CPU, however low its shares",
         expected="98 % or more",
         tolerance="2 %",
-        limited=Rivalry(shares=(_LONE,), phases=(Phase(seconds=2.0),)),
-        control=Rivalry(shares=(_LONE,), quota=0.5, phases=(Phase(seconds=1.0),)),
+        limited=_FREE,
+        control=_QUOTED,
         control_words="the same load with a quota",
-        press=_press_once,
+        press=_press_lone,
         judge=_judge_lone,
         remedy="a quota binds before the shares do: look at cpu.cfs_quota_us or cpu.max of the container and above it",
         pace=Pace.ALONE,
@@ -439,11 +439,11 @@ CASES: tuple[AnyCase, ...] = (
         title="a quota caps one, and shares divide the rest",
         expected="0.30 cores, and 50 / 50 % of the rest",
         tolerance="5 %",
-        limited=Rivalry(shares=_TWO_ONE_ONE, quota=_QUOTA, phases=(Phase(seconds=6.6),)),
-        control=None,
+        limited=_CAPPED,
+        control=_ASKED,
         control_words="the same load without the quota",
-        press=_press_with_quota,
-        judge=_judge_with_quota,
+        press=_press_on_one,
+        judge=_on_one(_judge_with_quota),
         remedy=_REMEDY,
         pace=Pace.ALONE,
     ),
@@ -460,6 +460,5 @@ CASES: tuple[AnyCase, ...] = (
         judge=_on_one(_judge_updated),
         remedy="docker update does not reach the running container: restart the server for new shares",
         pace=Pace.ALONE,
-        quick=True,
     ),
 )
