@@ -70,13 +70,21 @@ THROTTLED = {
     "in all periods": (evidence(2, 0.5, 1.0), "HELD", "1.000"),
     "in nine of ten": (evidence(2, 0.5, 0.9), "HELD", "0.900"),
     "in half of them: others were busy": (evidence(2, 0.5, 0.5), "UNKNOWN", "0.500"),
-    "never": (evidence(2, 0.5, 0.0), "BROKEN", "0.000"),
+    "never: others had the CPUs": (evidence(2, 0.1, 0.0), "UNKNOWN", "0.000"),
+    "no period is counted: there is no quota": (
+        replace(
+            evidence(2, 2.0),
+            snapshots=tuple(replace(one, nr_periods=0, nr_throttled=0) for one in evidence(2, 2.0).snapshots),
+        ),
+        "BROKEN",
+        "0.000",
+    ),
 }
 
 
 @pytest.mark.parametrize(("read", "outcome", "seen"), THROTTLED.values(), ids=THROTTLED)
 def test_a_busy_container_is_throttled(read, outcome, seen):
-    """Never is a missing quota; not always is contention."""
+    """Not always, or never, is contention; a missing quota is one that counts no periods."""
     assert outcomes(cpu._judge_throttled(read)) == [(outcome, seen)]
 
 
@@ -207,3 +215,17 @@ def test_the_chart_goes_on_through_the_phases():
     assert drawn.marks == {6.0: "C stops"}
     assert [points[0].value for points in drawn.lines.values()] == [50.0, 25.0, 25.0]
     assert [points[-1].value for points in drawn.lines.values()] == [66.0, 34.0, 0.0]
+
+
+BURSTS = {
+    "it burst": (3, 1.5, "HELD"),
+    "none, though CPUs were idle": (0, 1.5, "BROKEN"),
+    "none, as it had to wait for a CPU": (0, 0.1, "UNKNOWN"),
+}
+
+
+@pytest.mark.parametrize(("count", "idle_cores", "outcome"), BURSTS.values(), ids=BURSTS)
+def test_a_burst_needs_an_idle_cpu(count, idle_cores, outcome):
+    """On a busy host a load is spread over time by itself."""
+    burst = cpu_edges._Burst(evidence=evidence(4, 0.12, idle_cores=idle_cores), bursts=count, file="cpu.stat")
+    assert cpu_edges._judge_burst(burst)[0].outcome == outcome

@@ -39,7 +39,7 @@ _PERIODS_US = (5_000, 100_000, 1_000_000)
 _LEAST_PERIODS = 50
 _EXACT, _TOO_MUCH = 0.005, 1.02
 _POWER = 1.2
-_IDLE = 0.25
+IDLE = 0.25
 """cores: from here on the host had CPUs to give"""
 
 
@@ -273,14 +273,15 @@ def whole(evidence: Evidence) -> windows.Window | None:
 
 def _judge_throttled(evidence: Evidence) -> list[Verdict]:
     window = whole(evidence)
-    ratio = None if window is None or window.periods is None else window.throttled_ratio or 0.0
+    counted = None if window is None else window.periods
+    ratio = None if window is None or counted is None else window.throttled_ratio or 0.0
     return [
         claim(
             "nr_throttled / nr_periods",
             expected=f"at least {THROTTLED}",
             seen=None if ratio is None else f"{ratio:.3f}",
-            # some periods without throttling are what others on the host do; none at all is no quota
-            holds=None if ratio is None or 0 < ratio < THROTTLED else ratio >= THROTTLED,
+            # a load that others leave no CPU is throttled seldom or never; but no period is counted without a quota
+            holds=None if ratio is None else True if ratio >= THROTTLED else None if counted else False,
             files=counters(evidence),
             figures={"throttled_ratio": ratio},
         )
@@ -318,7 +319,7 @@ def _judge_power(evidence: Evidence) -> list[Verdict]:
             expected=f"above {least:.2f} cores",
             seen=None if used is None else units.format_cores(used),
             # what it did not get, others may have had
-            holds=None if used is None or (used <= least and (evidence.idle_cores or 0) < _IDLE) else used > least,
+            holds=None if used is None or (used <= least and (evidence.idle_cores or 0) < IDLE) else used > least,
             files=counters(evidence),
             figures={"used_cores": used, "idle_cores": evidence.idle_cores},
         )

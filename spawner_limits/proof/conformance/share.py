@@ -293,15 +293,15 @@ _ON_ONE = Rivalry(
     shares=_TWO_ONE_ONE,
     phases=(
         Phase(seconds=WINDOW_S),
-        Phase(seconds=2.0, shown=_EQUAL),
         Phase(seconds=3.0, resting=1),
+        Phase(seconds=2.0, shown=_EQUAL),
         Phase(seconds=WINDOW_S, updated=_EQUAL),
         Phase(seconds=2.0, shown=_TWO_ONE_ONE),
         Phase(seconds=6.6, quota=_QUOTA),
     ),
 )
 """what three containers on one CPU go through, once a run, for cases 23, 24, 28 and 29 and their controls"""
-_ASKED, _ASKED_HIDDEN, _STOPPED, _UPDATED, _UPDATED_HIDDEN, _CAPPED = range(6)
+_ASKED, _STOPPED, _ASKED_HIDDEN, _UPDATED, _UPDATED_HIDDEN, _CAPPED = range(6)
 _LONELY = Rivalry(shares=(_LONE,), phases=(Phase(seconds=2.0), Phase(seconds=1.0, quota=0.5)))
 _FREE, _QUOTED = range(2)
 _WIDE, _WIDE_HIDDEN, _WIDE_RESTING = range(3)
