@@ -174,7 +174,7 @@ def test_every_option_is_documented(verb, option):
     assert re.search(rf"{option}(?![\w-])", text(page if page.exists() else page.with_name("commands.md")))
 
 
-TARGETS = re.findall(r"^(\w+):", text(ROOT / "Makefile"), flags=re.MULTILINE)
+TARGETS = re.findall(r"^([\w-]+):", text(ROOT / "Makefile"), flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
