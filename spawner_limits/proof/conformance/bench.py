@@ -38,7 +38,7 @@ T = TypeVar("T")
 INTERVAL_S = 0.1
 FAST_S = 0.004
 """between samples of a container whose cgroup vanishes with what is killed"""
-_SPARING = 10
+_SPARING = 4
 """times as long as a reading takes, it is to the next one"""
 LIFE_S = 240
 """how long a container lives that nobody is left to remove"""
