@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -312,15 +311,20 @@ class Guard:
         """Look, at the first call and every tenth after it."""
         if self._looks % GUARDED == 0:
             self._known |= {identity(pid): pid for pid in processes(self._cgroup)}
-            for one, pid in self._known.items():
-                self._look_at(one, pid)
+            # what has ended need not be looked for again: a load may start thousands
+            self._known = {one: pid for one, pid in self._known.items() if self._lives(one, pid)}
         self._looks += 1
 
-    def _look_at(self, one: str, pid: int) -> None:
-        with suppress(CgroupError):  # it has ended
+    def _lives(self, one: str, pid: int) -> bool:
+        """Whether it does, and has its number still; where it went is kept."""
+        try:
             found = strays(self._cgroup, pid)
-            if found and identity(pid) == one:  # and not another process that has its number now
-                self.strays |= found
+        except CgroupError:
+            return False
+        if identity(pid) != one:
+            return False
+        self.strays |= found
+        return True
 
 
 def _now() -> str:

@@ -18,7 +18,7 @@ from spawner_limits.proof import interrupt, windows
 from spawner_limits.proof.claims import claim, exactly
 from spawner_limits.proof.conformance.bench import INTERVAL_S
 from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
-from spawner_limits.proof.conformance.setting import Setting, expected, hold, made
+from spawner_limits.proof.conformance.setting import Setting, expected, hold, made, read_back
 from spawner_limits.proof.host import Idle
 from spawner_limits.proof.judge import THROTTLED, WINDOWS, judge
 from spawner_limits.proof.plot import Plot, Point
@@ -368,11 +368,6 @@ _QUOTA_REMEDY = (
 _Q = "usage ≤ quota × (1 + period/window) + a 5 ms slice a CPU; ≥ 97 % of it where throttled in ≥ 90 % of the periods"
 
 
-def _readback(bench: Bench, setting: Setting) -> Evidence:
-    with made(bench, setting) as subject:
-        return subject.evidence([subject.reader.read_limits()])
-
-
 def _judge_readback(evidence: Evidence) -> list[Verdict]:
     wanted = expected(Limits(cpu_limit=QUOTAS[1], cpu_period=DEFAULT_PERIOD_US), 4096, "cpu_limit", "cpu_period")
     files = {file.name: file.accept for one in wanted for file in one.files(evidence.snapshots[0].versions["cpu"])}
@@ -390,7 +385,7 @@ CASES: tuple[AnyCase, ...] = (
         limited=quota(QUOTAS[1], DEFAULT_PERIOD_US),
         control=unlimited(),
         control_words="a container without a quota",
-        press=_readback,
+        press=read_back,
         judge=_judge_readback,
         remedy=_QUOTA_REMEDY,
         quick=True,

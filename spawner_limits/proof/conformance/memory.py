@@ -23,7 +23,7 @@ from spawner_limits.proof.conformance.loads import (
     limited,
     ran,
 )
-from spawner_limits.proof.conformance.setting import Behind, Setting, expected, hold, made
+from spawner_limits.proof.conformance.setting import Behind, Setting, expected, hold, read_back
 from spawner_limits.proof.plot import Plot, Point
 from spawner_limits.units import MIB
 
@@ -50,11 +50,6 @@ _UNLIMITED: Behind = {
 
 
 # -- 30, 43: what the kernel's files say -------------------------------------------------------------------------
-
-
-def _press_readback(bench: Bench, setting: Setting) -> Evidence:
-    with made(bench, setting) as subject:
-        return subject.evidence([subject.reader.read_limits()])
 
 
 def _readback(limits: Limits, field: str) -> Callable[[Evidence], list[Verdict]]:
@@ -173,7 +168,7 @@ CASES: tuple[AnyCase, ...] = (
         limited=limited(_ODD_BYTES),
         control=Setting(limits=limited(_ODD_BYTES).limits, behind=_UNLIMITED),
         control_words="the limit taken away in the kernel's file, behind the engine's back",
-        press=_press_readback,
+        press=read_back,
         judge=_readback(limited(_ODD_BYTES).limits, "mem_limit"),
         remedy=REMEDY,
         quick=True,
@@ -280,7 +275,7 @@ CASES: tuple[AnyCase, ...] = (
         ),
         control=LIMITED,
         control_words="a container without a guarantee",
-        press=_press_readback,
+        press=read_back,
         judge=_readback(Limits(mem_guarantee=LIMIT_BYTES // 2), "mem_guarantee"),
         remedy="the engine drops mem_guarantee: do without, and let all limits together fit into the host's memory",
         quick=True,

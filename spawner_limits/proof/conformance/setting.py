@@ -43,6 +43,12 @@ def made(bench: Bench, setting: Setting, command: Sequence[str] = ()) -> Iterato
         yield subject
 
 
+def read_back(bench: Bench, setting: Setting) -> Evidence:
+    """What the kernel says of a container of that setting, which nothing presses. Errors as `Bench.container`."""
+    with made(bench, setting) as subject:
+        return subject.evidence([subject.reader.read_limits()])
+
+
 def expected(limits: Limits, page_size_bytes: int, *fields: str) -> list[Expectation]:
     """What the kernel must show for these fields of the limits, on either version of cgroups."""
     return [one for one in translate(limits, page_size_bytes=page_size_bytes).expect if one.field in fields]
