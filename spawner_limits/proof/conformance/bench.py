@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -310,6 +310,11 @@ class Subject:
                 return state.get("ExitCode")
             interrupt.pause(INTERVAL_S)
         return None
+
+    def signal(self, name: str) -> None:
+        """Send a signal to the container's first process; one that has ended needs none."""
+        with suppress(docker.errors.APIError):
+            self.bench.engine.client.kill(self.container.id, signal=name)
 
     def update(self, **changes: Any) -> str | None:
         """`docker update` with the API's own keys (`CpuQuota=50000`); `None`, or what the engine answered."""

@@ -1,10 +1,12 @@
 """breathe.py WORKERS MIB: processes that each take memory and give it back, again and again.
 
-The first one only waits for them; once all are gone, it takes memory itself, each time twice as much.
+They ask the OOM killer to take them before any other in their container. The first one only waits for them; on SIGUSR1
+it takes memory itself, each time twice as much.
 """
 
 import mmap
 import os
+import signal
 import sys
 import time
 
@@ -20,16 +22,19 @@ def breathe(size: int, pause: float) -> None:
 
 
 workers, size = int(sys.argv[1]), int(sys.argv[2])
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 left = 0
 for number in range(workers):
     if os.fork() == 0:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")
         while True:
             breathe(size, 0.04 + 0.01 * number)
     left += 1
 while left:
     os.wait()
     left -= 1
-time.sleep(3)
+signal.sigwait({signal.SIGUSR1})
 while True:
     breathe(size, 0.1)
     size *= 2
