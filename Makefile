@@ -10,7 +10,7 @@ install = { echo "$@: installing $(1)" >&2; log=$$(mktemp); export DEBIAN_FRONTE
 	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $(1); } >$$log 2>&1 9>&- || { cat $$log >&2; exit 1; }; \
 	rm -f $$log; }
 
-.PHONY: demo hub test lint bench conformance-matrix engine image proxy browser guest clean
+.PHONY: demo hub test lint bench conformance-matrix upstream engine image proxy browser guest clean
 
 demo: engine image proxy $(VENV)/hub  ## prove three users' limits on a real hub
 	@$(BIN)/python -m demo
@@ -28,11 +28,14 @@ lint: $(VENV)/dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/dev  ## what a policy costs; 1 where a target is missed
-	@$(BIN)/python -m benchmarks.policy
+bench: $(VENV)/dev image  ## what a policy, a spawn and a change cost; 1 where a target is missed
+	@missed=0; for one in policy spawn apply; do $(BIN)/python -m benchmarks.$$one || missed=1; done; exit $$missed
 
 conformance-matrix: $(VENV)/dev  ## the conformance suite in guests with old and new engines, and where they differ
 	@$(BIN)/python tests/guest/matrix.py reports/matrix
+
+upstream: engine image proxy $(VENV)/dev  ## dockerspawner's own tests, with its class and with ours, compared
+	@$(BIN)/python tests/upstream/compare.py
 
 engine:
 	@docker/engine.sh

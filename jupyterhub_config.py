@@ -1,7 +1,7 @@
 """A hub on one machine: people log in with their accounts there, their servers run in Docker, inside limits.yaml."""
 
 from spawner_limits import setup
-from spawner_limits.spawners.setup import bridge_address
+from spawner_limits.spawners.setup import users_network
 
 c = get_config()
 
@@ -21,5 +21,5 @@ c.Authenticator.allow_all = True
 
 # for people: loopback only, to be put behind a web server that speaks TLS
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
-# for their servers: Docker's own network on this machine
-c.JupyterHub.hub_ip = bridge_address()
+# for their servers: a network of Docker's on this machine, on which no server reaches another one
+c.DockerSpawner.network_name, c.JupyterHub.hub_ip = users_network()

@@ -14,6 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import made, resolution
+from benchmarks.table import Target, table, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,21 +57,6 @@ class Reload:
     took_s: tuple[float, ...]
     counting_s: float
     """the same beside a thread that only counts: what any thread of Python does on this machine"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
-    """A figure, and what it has to stay under."""
-
-    what: str
-    figure: float
-    most: float
-    unit: str
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it does."""
-        return self.figure < self.most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,13 +145,9 @@ def _say(what: str) -> None:
 
 def as_text(figures: Figures) -> str:
     """Plain tables, and whether each target is held."""
-    tables = (_loads(figures.loads), _compared(figures.resolutions), _held_up(figures.reload), _verdicts(figures))
-    return "\n\n".join(_table(rows) for rows in tables)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
+    measured = _loads(figures.loads), _compared(figures.resolutions), _held_up(figures.reload)
+    tables = (*measured, verdicts(figures.targets()))
+    return "\n\n".join(table(rows) for rows in tables)
 
 
 def _loads(loads: Sequence[Load]) -> list[tuple[str, ...]]:
@@ -199,15 +181,6 @@ def _held_up(reload: Reload) -> list[tuple[str, ...]]:
     times = (min(held), median(held), max(held), reload.counting_s)
     row = (f"{reload.users:,} users", *(f"{time * 1e3:.1f} ms" for time in times), f"{median(reload.took_s):.1f} s")
     return [head, row]
-
-
-def _verdicts(figures: Figures) -> list[tuple[str, ...]]:
-    head = ("target", "figure", "under", "")
-    rows = [
-        (one.what, f"{one.figure:.1f} {one.unit}", f"{one.most:g} {one.unit}", "held" if one.is_held else "broken")
-        for one in figures.targets()
-    ]
-    return [head, *rows]
 
 
 def as_json(figures: Figures) -> str:

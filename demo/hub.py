@@ -21,7 +21,8 @@ import requests
 
 import docker
 from spawner_limits.errors import LimitsError, UnreachableError
-from spawner_limits.spawners.setup import bridge_address
+from spawner_limits.live import parent
+from spawner_limits.spawners.setup import users_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ GROUPS = {"students": ["bob", "carol"]}
 USERS = ("alice", "bob", "carol")
 START_S = 60
 STOP_S = 60
+CGROUP_S = 10
 
 
 @dataclass
@@ -78,19 +80,30 @@ class DemoHub:
         self._stop()
 
     def _start(self, folder: Path) -> None:
-        bridge_address()  # says what is wrong when no engine answers
-        log = self._stack.enter_context((self.log or folder / "hub.log").open("w+b"))
+        users_network()  # says what is wrong when no engine answers
+        self._folder = folder
+        self._log = self._stack.enter_context((self.log or folder / "hub.log").open("w+b"))
+        self.launch()
+
+    def launch(self) -> None:
+        """Start the hub's process: on the database of the one before, where there was one. Errors as `__enter__`."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jupyterhub", "-f", str(self.config)],
-            cwd=folder,
+            cwd=self._folder,
             # Debian's proxy has its libraries there, where a node from elsewhere does not look
             env={"NODE_PATH": "/usr/share/nodejs", **os.environ, "SPAWNER_LIMITS_DEMO": json.dumps(self._settings())},
-            stdout=log,
+            stdout=self._log,
             stderr=subprocess.STDOUT,
             # Ctrl-C is ours to handle: the hub must outlive the loads in its servers
             start_new_session=True,
         )
-        self._await(log)
+        self._await(self._log)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End the hub's process by a signal; by SIGKILL, its proxy and its servers go on without it."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(STOP_S)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -123,7 +136,10 @@ class DemoHub:
                     os.killpg(self._process.pid, signal.SIGKILL)
                     self._process.wait()
             if self._process is not None:
+                with suppress(ProcessLookupError):  # the proxy of a hub that was killed
+                    os.killpg(self._process.pid, signal.SIGKILL)
                 self._remove_containers()
+                self._remove_cgroup()
         finally:
             self._stack.close()
 
@@ -136,6 +152,18 @@ class DemoHub:
                     container.remove(force=True, v=True)
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise UnreachableError(f"the engine does not answer, so {self.prefix}-* may be left: {error}") from error
+
+    def _remove_cgroup(self) -> None:
+        """The one above all servers, once the engine has removed theirs; an empty one that must stay harms nobody."""
+        end = time.monotonic() + CGROUP_S
+        while time.monotonic() < end:
+            try:
+                return parent.remove(self.prefix)
+            except PermissionError:  # the engine made it, and we are not root
+                return None
+            except OSError:
+                time.sleep(0.1)
+        return None
 
 
 def _free_ports(count: int) -> list[int]:

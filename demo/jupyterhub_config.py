@@ -27,6 +27,7 @@ c.JupyterHub.load_roles = [
 
 # a second hub may run on this machine
 c.DockerSpawner.prefix = settings["prefix"]
+c.LimitedDockerSpawner.cgroup_parent = settings["prefix"]
 c.JupyterHub.bind_url = settings["url"]
 c.JupyterHub.hub_port = settings["hub_port"]
 c.ConfigurableHTTPProxy.api_url = settings["proxy_api"]

@@ -16,6 +16,7 @@ from spawner_limits.cli import host, out
 from spawner_limits.errors import RequestError, UsageError
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import keys, words
+from spawner_limits.spawners import hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -179,6 +180,8 @@ def _told(case: _Case) -> Iterator[RenderableType]:
         yield ""
         yield out.heading("All servers of this user together")
         yield out.rows([*_servers(entitlement)], _RESOURCE, _LIMIT)
+    yield ""
+    yield f"Thread hints: {_hinted(entitlement)}"
     yield from _told_of_engine(case)
 
 
@@ -218,6 +221,14 @@ def _servers(entitlement: Entitlement) -> Iterator[tuple[str, str, str]]:
 def _origin(field: str, grant: Grant) -> str:
     origin = f"as {FIELDS[grant.follows].words}: {grant.origin}" if grant.follows else grant.origin
     return f"{origin}, from {tell(field, grant.clamped_from)}" if grant.clamped_by else origin
+
+
+def _hinted(entitlement: Entitlement) -> str:
+    by = f", from {entitlement.hints.origin}" if entitlement.hints is not None else ""
+    if not entitlement.thread_hints:
+        return f"none{by}"
+    count = hints.threads(entitlement.limits)
+    return f"none, as CPU is not limited{by}" if count is None else f"{count}{by}"
 
 
 def _marked(entitlement: Entitlement) -> Iterator[str]:
@@ -292,6 +303,7 @@ def _as_object(case: _Case) -> dict[str, Any]:
         "servers": {out.KEYS[key]: _grant(grant) for key, grant in entitlement.servers.items()},
         "sizes": list(entitlement.sizes),
         "size": entitlement.size,
+        keys.HINTS: _hints(entitlement),
         "engine": case.engine.value,
         "ask": enforcement.ask,
         "cgroup_version": case.version,
@@ -304,6 +316,18 @@ def _as_object(case: _Case) -> dict[str, Any]:
             field: {"reason": reason, "best_effort": field in case.policy.best_effort}
             for field, reason in enforcement.cannot.items()
         },
+    }
+
+
+def _hints(entitlement: Entitlement) -> dict[str, Any]:
+    by = entitlement.hints
+    return {
+        "given": entitlement.thread_hints,
+        "rule": None if by is None else by.rule,
+        "file": None if by is None else by.file,
+        "line": None if by is None else by.line,
+        "until": None if by is None or by.until is None else by.until.isoformat(),
+        "environment": hints.environment(entitlement),
     }
 
 

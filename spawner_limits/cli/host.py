@@ -15,11 +15,14 @@ from spawner_limits.policy.capacity import Machine
 if TYPE_CHECKING:
     from spawner_limits.engines.base import CgroupVersion
 
+_MOST_PROCESSES = ("pid_max", "threads-max")
+
 
 def machine(memory: str | None = None, cores: int | None = None, *, root: Path = Path("/")) -> Machine:
     """The host, or one of that memory and so many cores. UsageError where `memory` is no size, or can't be read."""
     size = _memory(root) if memory is None else _size(memory)
-    return Machine(memory_bytes=size, cores=cores or os.cpu_count() or 1)
+    processes = _processes(root) if memory is None and cores is None else None
+    return Machine(memory_bytes=size, cores=cores or os.cpu_count() or 1, processes=processes)
 
 
 def cgroup_version(*, root: Path = Path("/")) -> CgroupVersion | None:
@@ -35,6 +38,14 @@ def _size(text: str) -> int:
         return units.parse_size(text)
     except ValueError as error:
         raise UsageError(f"--memory {text or '(empty)'}: {error}") from None
+
+
+def _processes(root: Path) -> int | None:
+    """The lower of the two limits that the Linux kernel has on all processes and threads together, proc(5)."""
+    try:
+        return min(int((root / "proc/sys/kernel" / name).read_text(encoding="ascii")) for name in _MOST_PROCESSES)
+    except (OSError, ValueError):
+        return None
 
 
 def _memory(root: Path) -> int:

@@ -45,6 +45,7 @@ defaults:
 #  cpu_shares: 1024 # weight against other servers when the host is busy
 #  sizes: [small, large] # what may be picked on the spawn page; it only lowers what a rule gives
 #  default_size: small
+#  thread_hints: false # servers are not told how many threads fit their cpu_limit (OMP_NUM_THREADS and the like)
 #  servers: # all servers of one user together
 #    count: 2
 #    mem_limit: 1G
@@ -80,14 +81,15 @@ users: {}
 #host:
 #  reserve_memory: 512M # for the hub and the system
 #  reserve_cpus: 0.25
+#  reserve_processes: 1000 # of those that the Linux kernel can have
 #  memory_overcommit: 1
 #  cpu_overcommit: 4 # cores can be shared, memory can't
 
 # Fields without which a server may start where the engine can't hold them; else the spawn is refused
 #best_effort: [cpu_guarantee]
 
-# Tell servers how many threads fit their cpu_limit (OMP_NUM_THREADS and the like)
-#thread_hints: true
+# Let the Hub service apply a changed policy to the servers that run
+#auto_apply: true
 """
 
 

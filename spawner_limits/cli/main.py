@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from spawner_limits import __version__
-from spawner_limits.cli import check, conformance, experiment, explain, init, set_, verify
+from spawner_limits.cli import apply, check, conformance, experiment, explain, init, plan, ps, set_, stop, verify
 from spawner_limits.errors import LimitsError, PolicyError
 from spawner_limits.proof import interrupt
 
@@ -48,6 +48,10 @@ app.command("check")(check.check)
 app.command("explain")(explain.explain)
 app.command("set")(set_.set_)
 app.command("verify")(verify.verify)
+app.command("ps")(ps.ps)
+app.command("plan")(plan.plan)
+app.command("apply")(apply.apply)
+app.command("stop")(stop.stop)
 app.command("conformance")(conformance.conformance)
 app.command("experiment")(experiment.experiment)
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _FOR = re.compile(r"([1-9][0-9]{0,3})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+_RUNNING = {
+    False: "Servers that run keep what they have.",
+    True: "Servers that run are changed by the Hub service, if it runs (auto_apply).",
+}
 _CONTEXT = 2
 """lines around a change"""
 
@@ -47,7 +51,7 @@ def set_(  # noqa: PLR0913, PLR0917  the command's options are its interface
 ) -> None:
     """Change a rule in the policy file; comments and layout stay, and only a policy that can be used is written.
 
-    It counts at the next spawn; servers that run keep what they have.
+    It counts at the next spawn; servers that run keep what they have, unless the policy has auto_apply.
     """
     from spawner_limits.cli.source import replace  # noqa: PLC0415  YAML, which --help need not wait for
     from spawner_limits.policy.change import Target, read_values  # noqa: PLC0415
@@ -90,6 +94,7 @@ class _Change:
         self.new = change(text, policy, target, values, file=self.file, now=now, until=until).encode()
         changed = _judged_anew(self.new, self.file, was_sound=policy is not None)
         self.notes = shadows(changed, target, values, now=now, until=until)
+        self.auto_apply = changed.auto_apply
 
     @property
     def is_change(self) -> bool:
@@ -156,7 +161,7 @@ def _told(change: _Change, *, written: bool) -> Iterator[RenderableType]:
     else:
         until = "" if change.until is None else f", until {keys.show_until(change.until)}"
         yield Text(f"\n{change.file}: written; it counts at the next spawn{until}", style="bold")
-        yield Text("Servers that run keep what they have.")
+        yield Text(_RUNNING[change.auto_apply])
     for note in change.notes:
         yield Text(f"But {note}.")
 

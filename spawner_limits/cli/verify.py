@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import reports
 from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
@@ -16,10 +16,9 @@ from spawner_limits.proof import interrupt
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from spawner_limits.live.hub import Hub
     from spawner_limits.proof.evidence import Report
-    from spawner_limits.proof.hub import Hub
 
-DEFAULT_HUB = "http://127.0.0.1:8081/hub/api"
 _LIMITS = "Limits of a container made from --image"
 
 
@@ -45,9 +44,7 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
     control: Annotated[
         bool, typer.Option("--control", help="Also press without limits: the judge must find those BROKEN.")
     ] = False,
-    hub: Annotated[
-        str, typer.Option(envvar="JUPYTERHUB_API_URL", help="The hub's API; its token is in JUPYTERHUB_API_TOKEN.")
-    ] = DEFAULT_HUB,
+    hub: hubs.Address = hubs.DEFAULT,
     timeout: Annotated[int, typer.Option(min=10, help="Seconds after which a load is ended.")] = 600,
     yes: Annotated[bool, typer.Option("--yes", help="Press on servers that are running, without asking.")] = False,
     json: Annotated[str | None, typer.Option(metavar="FILE", help="- is stdout", rich_help_panel=reports.PANEL)] = None,
@@ -125,13 +122,9 @@ def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control
 def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int, yes: bool) -> Report:
     from spawner_limits.cli.live import live  # noqa: PLC0415
     from spawner_limits.proof.engine import Engine, reachable  # noqa: PLC0415
-    from spawner_limits.proof.hub import Hub  # noqa: PLC0415
     from spawner_limits.proof.run import Prover  # noqa: PLC0415
 
-    token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
-    if not token:
-        raise UsageError("no token for the hub: put one with the scopes servers and read:users in JUPYTERHUB_API_TOKEN")
-    engine, hub = Engine(), Hub(url, token)
+    hub, engine = hubs.connect(url, scopes="servers and read:users"), Engine()
     with reachable():
         engine.sweep()
     _ask(hub, users, yes=yes)
@@ -143,12 +136,8 @@ def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int
 def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
     """Ask before a load is put on a server that somebody may be working in."""
     running = [user for user in users if hub.running(user)]
-    if yes or not running:
-        return
-    what = f"These servers are running and will be pressed to their limits: {', '.join(running)}"
-    if not sys.stdin.isatty():
-        raise UsageError(f"{what}; say --yes if that may be")
-    typer.confirm(f"{what}. Go on?", abort=True, err=True)
+    if running:
+        hubs.agree(f"These servers are running and will be pressed to their limits: {', '.join(running)}", yes=yes)
 
 
 def _write(report: Report, wanted: dict[str, str]) -> None:

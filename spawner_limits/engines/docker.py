@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spawner_limits.engines.base import CgroupVersion, Expectation, Texts
-    from spawner_limits.limits import Limits
+    from spawner_limits.limits import Limits, Value
 
 UNLIMITED = -1
 """Docker's word for no limit in `memswap_limit`"""
@@ -101,6 +101,69 @@ def translate(limits: Limits, *, version: CgroupVersion | None = None, page_size
     held = replace(limits, **dict.fromkeys(cannot))
     ask = _ask(held)
     return Enforcement(ask=ask, expect=_expect(held, ask, page_size_bytes), cannot=cannot)
+
+
+# -- limits that a running container was given, and nobody gives any longer -------------------------------------------
+
+_ORDINARY_SHARES = 1024
+_ORDINARY_WEIGHT = "100"
+_ORDINARY_SWAPPINESS = 60
+_UNSET = (None, 0, UNLIMITED, "")
+"""what `docker inspect` says of an option that was never given, or was given up"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """How a running container is freed of one field's limit."""
+
+    field: str
+    told: Mapping[str, Any]
+    """option → what the engine is told in its place; empty: it can't be told while the container lives"""
+    texts: tuple[Texts, Texts]
+    """what the field's v1 files and its v2 files then say"""
+    value: Value | None = None
+    """what then counts; `None`: no limit"""
+
+
+def _releases(cpus: str, page: int) -> tuple[Release, ...]:
+    """An update takes 0 for "unchanged"; -1 is what lifts a limit."""
+    endless: tuple[Texts, Texts] = ((pages((1 << 63) - 1, page),), (("max",),))
+    shares, swappiness = str(_ORDINARY_SHARES), str(_ORDINARY_SWAPPINESS)
+    return (
+        Release(field="mem_limit", told={"mem_limit": UNLIMITED, "memswap_limit": UNLIMITED}, texts=endless),
+        Release(field="memswap_limit", told={"mem_limit": UNLIMITED, "memswap_limit": UNLIMITED}, texts=endless),
+        Release(field="mem_swappiness", told={}, texts=(((swappiness,),), ()), value=_ORDINARY_SWAPPINESS),
+        # -1 would become memory.low = max on v2, which keeps everything
+        Release(field="mem_guarantee", told={}, texts=(endless[0], (("0",),))),
+        Release(
+            field="cpu_limit",
+            told={"cpu_quota": UNLIMITED, "cpu_period": DEFAULT_PERIOD_US},
+            texts=((("-1",), (str(DEFAULT_PERIOD_US),)), period_texts(None, DEFAULT_PERIOD_US)[1]),
+        ),
+        Release(
+            field="cpu_shares",
+            told={"cpu_shares": _ORDINARY_SHARES},
+            texts=(((shares,),), ((*weights(_ORDINARY_SHARES), _ORDINARY_WEIGHT),)),
+            value=_ORDINARY_SHARES,
+        ),
+        Release(field="cpuset_cpus", told={"cpuset_cpus": cpus}, texts=(((cpus,),), ((cpus,),)), value=cpus),
+        Release(field="pids_limit", told={"pids_limit": UNLIMITED}, texts=((("max",),), (("max",),))),
+    )
+
+
+def released(given: Enforcement, asked: Mapping[str, Any], *, cpus: str, page_size_bytes: int) -> Enforcement:
+    """`given`, and what frees a container of the limits that it was given beside that.
+
+    `asked`: its `HostConfig`. `cpus`: all of the host's. What the engine can't be told is only in `expect`.
+    """
+    surplus = [
+        one
+        for one in _releases(cpus, page_size_bytes)
+        if (row := _ROWS[one.field]).option not in given.ask and asked.get(str(row.inspect)) not in _UNSET
+    ]
+    ask = {option: value for one in surplus for option, value in one.told.items()}
+    expect = (expectation(_ROWS[one.field], one.value, one.texts) for one in surplus)
+    return replace(given, ask={**given.ask, **ask}, expect=(*given.expect, *expect))
 
 
 def host_config(ask: Mapping[str, Any]) -> dict[str, Any]:

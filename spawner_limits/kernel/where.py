@@ -91,6 +91,33 @@ def cgroup_mounts(root: Path = Path("/")) -> tuple[Path, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Hierarchy:
+    """Where a controller's cgroups are."""
+
+    version: Literal[1, 2]
+    top: Path
+    """the directory of the uppermost cgroup that can be seen"""
+
+
+def hierarchies(controllers: Sequence[str], *, root: Path = Path("/")) -> dict[str, Hierarchy]:
+    """Controller → its hierarchy. CgroupError: it is on none, or `/proc` is not mounted."""
+    mounts = _mounts(root)
+    return {name: _hierarchy(name, mounts) for name in controllers}
+
+
+def _hierarchy(controller: str, mounts: Mapping[str, tuple[_Mount, ...]]) -> Hierarchy:
+    if controller in mounts:
+        return Hierarchy(version=1, top=mounts[controller][0].point)
+    for mount in mounts.get(_V2, ()):
+        if controller in _text(mount.point / "cgroup.controllers").split():
+            return Hierarchy(version=2, top=mount.point)
+    raise CgroupError(
+        f"no cgroup file system with the {controller} controller is mounted; mount /sys/fs/cgroup, and check that the "
+        "kernel has the controller (/proc/cgroups)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Search:
     """What is known of one process, and the way from there to its directories."""
 

@@ -75,6 +75,8 @@ def _differing(groups: Mapping[str, Rule]) -> Iterator[Mistake]:
     seen: dict[str, dict[object, Source]] = {}
     for name, rule in groups.items():
         for key, setting in _all_given(rule):
+            if key in keys.FLAGS:  # off is off, in whatever way values are combined
+                continue
             known = seen.setdefault(key, {})
             given = frozenset(setting.value) if isinstance(setting.value, tuple) else setting.value
             other = next((one for value, one in known.items() if value != given and one[0] != name), None)

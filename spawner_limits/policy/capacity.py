@@ -55,6 +55,8 @@ class Machine:
 
     memory_bytes: int
     cores: int
+    processes: int | None = None
+    """processes and threads that its Linux kernel can have; `None`: not known"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

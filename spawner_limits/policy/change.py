@@ -65,9 +65,9 @@ class Target:
             case "sizes":
                 return {name: FIELDS[name] for name in keys.REQUESTABLE}
             case "groups":
-                return {**FIELDS, **_SERVERS, "priority": keys.PRIORITY}
+                return {**FIELDS, **_SERVERS, **keys.FLAGS, "priority": keys.PRIORITY}
             case _:
-                return {**FIELDS, **_SERVERS}
+                return {**FIELDS, **_SERVERS, **keys.FLAGS}
 
     def rule(self, policy: Policy) -> Rule | None:
         """The rule as it is, if there is one for a person or a group."""
@@ -95,6 +95,7 @@ def _checked(target: Target, key: str, value: str) -> str:
     if key not in target.fields:
         raise UsageError(f"{words.dotted((key,))}: unknown for {words.dotted(target.path)}; {_nearest(key, target)}")
     field = target.fields[key]
+    value = keys.FLAG_WORDS.get(value, value) if key in keys.FLAGS else value
     try:
         field.value(value)
     except ValueError as error:

@@ -27,7 +27,7 @@ from spawner_limits.errors import PolicyError, Problem
 from spawner_limits.policy import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 Path: TypeAlias = tuple[str, ...]
 """the keys that lead to a node"""
@@ -72,14 +72,14 @@ class Document:
         path: Path,
         *,
         known: Collection[str] | None = None,
-        elsewhere: Collection[str] = (),
+        elsewhere: Mapping[str, str] | None = None,
         same: Callable[[str], str] = str,
     ) -> Iterator[tuple[str, NodeEvent]]:
         """Key and value of each sound entry of the mapping that was met last; each other entry is a problem.
 
         `known`: the keys that there are; without it every printable name will do. `elsewhere`: those that other
-        mappings have. Keys of which `same` makes one text are duplicates. A value can be read only until the next
-        entry is asked for.
+        mappings have, with what to say of them; what there is here where that is nothing. Keys of which `same` makes
+        one text are duplicates. A value can be read only until the next entry is asked for.
         """
         depth, lines = self._depth, dict[str, int]()
         while (key := self._next()) is not None and self._depth >= depth:
@@ -87,7 +87,7 @@ class Document:
                 self._skip_to(depth)
             value: NodeEvent = self._next()
             if not _is_key(key, known):
-                self.problem(key, *_wrong_key(key, path, known, elsewhere))
+                self.problem(key, *_wrong_key(key, path, known, elsewhere or {}))
             elif (name := same(key.value)) in lines:
                 self.problem(key, (*path, key.value), _duplicate(key.value, name, lines[name]))
             else:
@@ -204,7 +204,7 @@ def _is_key(key: NodeEvent, known: Collection[str] | None) -> bool:
 
 
 def _wrong_key(
-    key: NodeEvent, path: Path, known: Collection[str] | None, elsewhere: Collection[str]
+    key: NodeEvent, path: Path, known: Collection[str] | None, elsewhere: Mapping[str, str]
 ) -> tuple[Path, str]:
     """The path and the message for what `_is_key` refused."""
     if not isinstance(key, ScalarEvent):
@@ -217,7 +217,7 @@ def _wrong_key(
     if known is None:
         return path, f"found {words.shown(key.value)}; expected a name, without blanks around it"
     if key.value in elsewhere:
-        return here, f"can't be given here; {words.one_of(tuple(known))}"
+        return here, f"can't be given here; {elsewhere[key.value] or words.one_of(tuple(known))}"
     return here, f"unknown key; {words.nearest(key.value, tuple(known))}"
 
 

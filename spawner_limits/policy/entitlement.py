@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits.limits import FIELDS, Limits
-from spawner_limits.policy.keys import SERVERS, show_until
+from spawner_limits.policy.keys import HINTS, SERVERS, show_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,13 @@ class Entitlement:
     """the presets that may be picked, from the smallest to the largest"""
     size: str | None = None
     """the preset that this server has"""
+    hints: Grant | None = None
+    """the rule that says whether the server is told how many threads fit; `None`: none does"""
+
+    @property
+    def thread_hints(self) -> bool:
+        """Whether the server is told how many threads fit: unless a rule says otherwise."""
+        return self.hints is None or bool(self.hints.value)
 
     @property
     def limits(self) -> Limits:
@@ -92,6 +99,7 @@ class Entitlement:
             "servers": {name: _as_object(grant) for name, grant in self.servers.items()},
             "sizes": self.sizes,
             "size": self.size,
+            HINTS: None if self.hints is None else _as_object(self.hints),
         }
         whole |= {name: told for name, told in more.items() if told}
         return json.dumps(whole, separators=(",", ":"), allow_nan=False)
@@ -115,6 +123,7 @@ class Entitlement:
             servers=_grants(whole.get("servers", {}), "servers", SERVERS),
             sizes=_names(whole.get("sizes", []), "sizes"),
             size=whole.get("size"),
+            hints=_hints(whole[HINTS]) if HINTS in whole else None,
         )
 
 
@@ -126,10 +135,12 @@ _WHOLE = {
     "policy_sha256": str,
     "grants": dict,
 }
-_WHOLE_MORE = {"servers": dict, "sizes": list, "size": str}
+_WHOLE_MORE = {"servers": dict, "sizes": list, "size": str, HINTS: dict}
 """what is told only where there is some, as it was before there were any"""
 _GRANT = {"value": object, "rule": str, "file": str}
 _GRANT_MORE = {"line": int, "follows": str, "clamped_from": object, "clamped_by": str, "until": str}
+_FLAG, _FLAG_MORE = {"value": bool, "rule": str, "file": str}, {"line": int, "until": str}
+"""of what is on or off; nothing lowers it"""
 assert {*_GRANT, *_GRANT_MORE} == {field.name for field in fields(Grant)}  # noqa: S101  nothing is lost in a label
 
 
@@ -155,6 +166,13 @@ def _grant(spec: Field, told: Any) -> Grant:
         _check_value(spec, given.get(name))
     if "follows" in given and given["follows"] not in FIELDS:
         raise ValueError(f"not an entitlement: {spec.name} follows {given['follows']!r}")
+    if "until" in given:
+        given["until"] = _moment(given["until"])
+    return Grant(**{"line": None, **given})
+
+
+def _hints(told: Any) -> Grant:
+    given = _object(told, HINTS, required=_FLAG, optional=_FLAG_MORE)
     if "until" in given:
         given["until"] = _moment(given["until"])
     return Grant(**{"line": None, **given})
@@ -195,6 +213,6 @@ def _object(
 
 
 def _typed(told: Any, what: str, kind: type) -> Any:
-    if not isinstance(told, kind) or isinstance(told, bool):
-        raise ValueError(f"not an entitlement: {what} is {type(told).__name__}")  # noqa: TRY004  a text was wrong
+    if not isinstance(told, kind) or (isinstance(told, bool) and kind is not bool):
+        raise ValueError(f"not an entitlement: {what} is {type(told).__name__}")
     return told

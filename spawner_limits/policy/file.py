@@ -127,7 +127,7 @@ class _Walk:
         """The sections that are there, each as its reader in the table below leaves it; `None` where it is no value."""
         found: dict[str, Any] = {}
         if self._document.is_mapping(root, (), f"expected a mapping with {', '.join(SECTIONS)}"):
-            for name, node in self._document.entries((), known=SECTIONS, elsewhere=_MORE.keys() | FIELDS.keys()):
+            for name, node in self._document.entries((), known=SECTIONS, elsewhere=_IN_A_RULE):
                 found[name] = SECTIONS[name](self, node)
             if "version" not in found:
                 self._document.problem(root, ("version",), f'missing; expected "version: {VERSION}"')
@@ -173,8 +173,8 @@ class _Walk:
     def contact(self, node: NodeEvent) -> str | None:
         return self._scalar(node, ("contact",), keys.read_contact, 'expected one line such as "hub@example.org"')
 
-    def thread_hints(self, node: NodeEvent) -> bool | None:
-        return self._scalar(node, ("thread_hints",), keys.read_flag, "expected true or false")
+    def auto_apply(self, node: NodeEvent) -> bool | None:
+        return self._scalar(node, ("auto_apply",), keys.read_flag, "expected true or false")
 
     def best_effort(self, node: NodeEvent) -> frozenset[str]:
         return frozenset(
@@ -235,6 +235,11 @@ class _Walk:
         text = self._document.scalar(node, path, "expected one of the sizes")
         if text is not None:
             values["default_size"] = self._at(node, text)
+
+    def _thread_hints(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
+        setting = self._setting(keys.FLAGS, keys.HINTS, node, path)
+        if setting is not None:
+            values[keys.HINTS] = setting
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -327,7 +332,7 @@ SECTIONS: Mapping[str, Callable[[_Walk, NodeEvent], Any]] = {
     "contact": _Walk.contact,
     "combine": _Walk.combine,
     "best_effort": _Walk.best_effort,
-    "thread_hints": _Walk.thread_hints,
+    "auto_apply": _Walk.auto_apply,
     "host": _Walk.host,
     "ceiling": _Walk.ceiling,
     "sizes": _Walk.sizes,
@@ -341,21 +346,29 @@ _MORE: Mapping[str, Callable[[_Walk, NodeEvent, Keys, dict[str, Setting]], Any]]
     "servers": _Walk._servers,  # noqa: SLF001  the class's own table
     "sizes": _Walk._sizes,  # noqa: SLF001
     "default_size": _Walk._default_size,  # noqa: SLF001
+    keys.HINTS: _Walk._thread_hints,  # noqa: SLF001
     "until": _Walk._until,  # noqa: SLF001
     "priority": _Walk._priority,  # noqa: SLF001
     "temporarily": _Walk._temporarily,  # noqa: SLF001
 }
 """key of a rule that is no field → its reader"""
 
-_RULE = (*FIELDS, "servers", "sizes", "default_size")
+_RULE = (*FIELDS, "servers", "sizes", "default_size", *keys.FLAGS)
 # in the order in which messages list them, and found at once: there are a hundred thousand users
 _TEMPORARY = dict.fromkeys((*_RULE, "until"))
 _USER = dict.fromkeys((*_RULE, "until", "temporarily"))
 _GROUP = dict.fromkeys((*_USER, "priority"))
-_ANYWHERE = frozenset((*SECTIONS, *_GROUP))
+_ANYWHERE = dict.fromkeys((*SECTIONS, *_GROUP), "")
+_IN_A_RULE = (
+    dict.fromkeys(_GROUP, "it belongs in groups or users")
+    | {"priority": "it belongs in groups"}
+    | dict.fromkeys(_RULE, "it belongs in defaults, groups or users")
+)
 _CEILING = keys.CAPPED
 _SIZE = keys.REQUESTABLE
-_EXPECTED = {field.name: field.expected for field in (*FIELDS.values(), *keys.SERVERS.values(), *keys.HOST.values())}
+_EXPECTED = {
+    field.name: field.expected for table in (FIELDS, keys.SERVERS, keys.HOST, keys.FLAGS) for field in table.values()
+}
 _NOTHING = Rule(name="defaults", values={})
 _A_RULE = 'expected fields below it, such as "mem_limit: 1G"; "{}" means none'
 _A_SECTION = 'expected names below it, each with its fields; "{}" means none'

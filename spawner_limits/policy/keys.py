@@ -60,6 +60,10 @@ SERVERS_PREFIX = "servers."
 HOST: Mapping[str, Field] = {
     "reserve_memory": replace(FIELDS["mem_limit"], name="reserve_memory", minimum=1, bound="", unlimited=False),
     "reserve_cpus": replace(FIELDS["cpu_limit"], name="reserve_cpus", unlimited=False),
+    # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h
+    "reserve_processes": replace(
+        _count("reserve_processes", "processes", 0, 4_194_304), tell=lambda value: f"{value} processes"
+    ),
     **{
         name: Field(name=name, words="factor", unit="factor", parse=_factor, minimum=0.01)
         for name in ("memory_overcommit", "cpu_overcommit")
@@ -93,6 +97,23 @@ def read_flag(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("expected true or false")
     return text == "true"
+
+
+HINTS = "thread_hints"
+"""the key of a rule that says whether servers are told how many threads fit"""
+FLAGS: Mapping[str, Field] = {
+    HINTS: Field(
+        name=HINTS,
+        words="thread hints",
+        unit="true or false",
+        parse=read_flag,
+        tell=lambda value: "on" if value else "off",
+        unlimited=False,
+    )
+}
+"""what a rule says yes or no to"""
+FLAG_WORDS = {"on": "true", "off": "false"}
+"""what may be typed for a flag in a terminal → what the file takes"""
 
 
 def read_contact(text: str) -> str:

@@ -40,7 +40,7 @@ class Rule:
     """for people: "defaults", "group students", "user alice" """
     values: Mapping[str, Setting]
     """key → what was given for it; a key that is not there is left to the rules below. The keys are the fields',
-    `servers.count`, `servers.mem_limit`, `servers.cpu_limit`, `sizes` and `default_size`"""
+    `servers.count`, `servers.mem_limit`, `servers.cpu_limit`, `sizes`, `default_size` and `thread_hints`"""
     until: datetime | None = None
     """from then on the rule no longer counts; with a zone"""
     priority: int | None = None
@@ -65,6 +65,8 @@ class Host:
     """times the rest; `None`: memory is not counted"""
     cpu_overcommit: float | None = 1.0
     """times the rest; `None`: cores are not counted"""
+    reserve_processes: int | None = None
+    """of the Linux kernel's processes and threads, so many are not for servers; `None`: the file does not say"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +94,8 @@ class Policy:
     """whom to ask"""
     best_effort: frozenset[str] = frozenset()
     """fields without which a server may start where they can't be held"""
-    thread_hints: bool = False
-    """whether servers are told how many threads fit their `cpu_limit`"""
+    auto_apply: bool = False
+    """whether the Hub service applies a changed policy to running servers by itself"""
 
     def without_people(self) -> Policy:
         """What a running server needs of it; whoever keeps it keeps no old file of 100,000 users in memory."""

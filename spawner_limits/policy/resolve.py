@@ -73,6 +73,7 @@ def resolve(  # noqa: PLR0913  whose server, when, and what it asks for
         servers=servers,
         sizes=sizes,
         size=size,
+        hints=_grant(*sources[keys.HINTS]) if keys.HINTS in sources else None,
     )
 
 
@@ -113,6 +114,8 @@ def _joined(policy: Policy, key: str, given: Mapping[Given, Source]) -> Source:
     """One of the different values that are given for a key, or of `sizes` what they come to."""
     if policy.combine == "first" or len(given) == 1:
         return next(iter(given.values()))
+    if key in keys.FLAGS:  # neither is looser: on is what everybody has, so that off is what somebody wanted
+        return given[False]
     if key == "sizes":
         return _joined_sizes(policy, [*given.values()])
     extent = partial(_extent, policy) if key == "default_size" else partial(_looseness, key)

@@ -389,12 +389,14 @@ _CEILING: Mapping[str, _Check] = {
 def _reserve(case: _Case) -> Iterator[Caution]:
     host = case.policy.host or Host()
     reserved = (
-        ("reserve_memory", "mem_limit", float(host.reserve_memory)),
-        ("reserve_cpus", "cpu_limit", host.reserve_cpus),
+        ("reserve_memory", host.reserve_memory, case.machine.memory_bytes),
+        ("reserve_cpus", host.reserve_cpus, case.machine.cores),
+        ("reserve_processes", host.reserve_processes, case.machine.processes),
     )
-    for key, field, value in reserved:
-        if value and value >= _machine(case)[field]:
-            message = f"{tell(field, value)} leaves nothing of the host's {_has(case, field)} for servers"
+    for key, value, has in reserved:
+        if value and has is not None and value >= has:
+            field = keys.HOST[key]
+            message = f"{field.tell(value)} leaves nothing of the host's {field.tell(has)} for servers"
             yield Caution(kind="reserve-above-host", path=("host", key), message=message)
 
 

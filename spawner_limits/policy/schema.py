@@ -64,6 +64,12 @@ RULE_ENTRIES: Mapping[str, Entry] = {
     "default_size": Entry(
         takes="a name", effect="the size of who picks none; if it may not be picked, the smallest that may"
     ),
+    keys.HINTS: Entry(
+        takes="`true`, `false`",
+        effect="tell numerical libraries, Python and Java how many threads fit `cpu_limit` and `cpuset_cpus`; "
+        "`true` unless given; where a user's groups differ, `false`, or with `combine: first` the first group's",
+        proof="the server's environment",
+    ),
     "until": Entry(
         takes=keys.UNTIL.removeprefix("expected "),
         effect="from then on the rule no longer counts; not in `defaults`",
@@ -90,14 +96,19 @@ SECTION_ENTRIES: Mapping[str, Entry] = {
         effect="where the engine can't hold one of these, the server starts without it",
         proof="the log and the spawn page",
     ),
-    "thread_hints": Entry(
+    "auto_apply": Entry(
         takes="`true`, `false`",
-        effect="tell numerical libraries (`OMP_NUM_THREADS`, `TF_NUM_INTRAOP_THREADS` …) how many threads fit "
-        "`cpu_limit`, rounded up",
-        proof="the server's environment",
+        effect="the Hub service applies a changed policy to running servers by itself; `false` unless given",
+        takes_effect="when the Hub service next looks",
+        proof="`plan`",
     ),
     "host.reserve_memory": Entry(takes="a size", effect="memory that is not for servers", proof=_COUNTED),
     "host.reserve_cpus": Entry(takes="cores", effect="cores that are not for servers", proof=_COUNTED),
+    "host.reserve_processes": Entry(
+        takes="a number",
+        effect="of the processes and threads that the Linux kernel can have, so many are not for servers",
+        proof=READ_BACK,
+    ),
     "host.memory_overcommit": Entry(
         takes="a factor, or `unlimited`: not counted",
         effect="servers' `mem_limit` together may be (memory − reserve) × this; 1 unless given",
@@ -138,7 +149,7 @@ def schema() -> Schema:
 
 
 _SECTIONS = tuple(dict.fromkeys(name.partition(".")[0] for name in SECTION_ENTRIES))
-_RULE = (*FIELDS, "servers", "sizes", "default_size")
+_RULE = (*FIELDS, "servers", "sizes", "default_size", *keys.FLAGS)
 _LIST_OF_NAMES: Schema = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
 _UNLIMITED: Schema = {"const": "unlimited"}
 
@@ -196,6 +207,7 @@ _RULE_SCHEMAS: Mapping[str, Schema] = {
     "servers": _fields(keys.SERVERS),
     "sizes": {"description": RULE_ENTRIES["sizes"].effect, **_LIST_OF_NAMES},
     "default_size": {"description": RULE_ENTRIES["default_size"].effect, "type": "string"},
+    keys.HINTS: {"description": RULE_ENTRIES[keys.HINTS].effect, "type": "boolean"},
     "until": {"description": RULE_ENTRIES["until"].effect, "type": "string", "pattern": keys.UNTIL_PATTERN},
     "temporarily": {"$ref": "#/$defs/temporary"},
     "priority": _field(keys.PRIORITY),
@@ -205,7 +217,7 @@ _SECTION_SCHEMAS: Mapping[str, Schema] = {
     "contact": {"type": "string", "minLength": 1, "maxLength": keys.MAX_CONTACT},
     "combine": {"enum": list(keys.COMBINE)},
     "best_effort": {"type": "array", "items": {"enum": list(FIELDS)}, "uniqueItems": True},
-    "thread_hints": {"type": "boolean"},
+    "auto_apply": {"type": "boolean"},
     "host": _fields(keys.HOST),
     "ceiling": _fields(FIELDS, keys.CAPPED),
     "sizes": _names_of(_fields(FIELDS, keys.REQUESTABLE)),

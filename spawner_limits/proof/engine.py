@@ -42,6 +42,8 @@ _KEPT_BYTES = 1 << 18
 """of each stream of a load, the end; a load may print without end"""
 _PASSES = 50
 _NOTICE_S = 1
+_ENDED = frozenset("ZX")
+"""states of a process, proc_pid_stat(5)"""
 
 
 class RefusedError(UsageError):
@@ -317,12 +319,16 @@ def _meminfo(key: str) -> int:
 
 
 def identity(pid: int) -> str:
-    """A process, so that another one with the same id is not taken for it: "1234.567890"."""
+    """A process, so that another one with the same id is not taken for it: "1234.567890"; empty: it has ended.
+
+    So has one that nobody has waited for yet: on cgroup v1 the Linux kernel shows it in the root cgroup.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
-    return f"{pid}.{stat.rpartition(')')[2].split()[19]}"
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state in _ENDED else f"{pid}.{fields[18]}"
 
 
 def processes(cgroup: Cgroup) -> list[int]:

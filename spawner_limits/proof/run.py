@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from spawner_limits.engines.base import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.kernel.where import Cgroup
+    from spawner_limits.live.hub import Hub
     from spawner_limits.proof.engine import Container, Engine
     from spawner_limits.proof.evidence import Contest
-    from spawner_limits.proof.hub import Hub
 
 INTERVAL_S = 0.1
 GUARDED = 10

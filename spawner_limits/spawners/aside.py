@@ -18,20 +18,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 THREADS = 8
+INSIDE_THREADS = 32
 TIMEOUT_S = 20
 
 
 class Aside:
-    """A client and threads of our own."""
+    """A client and threads of our own, of two kinds: whoever waits for one container must hold up no other's start."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         """`arguments`: of `docker.APIClient`. Nothing is connected yet."""
         self._arguments = arguments
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits")
+        self._quick = ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits")
+        self._inside = ThreadPoolExecutor(INSIDE_THREADS, thread_name_prefix="spawner-limits-inside")
 
     @cached_property
     def client(self) -> docker.APIClient:
         """Connects at first use; docker.errors.DockerException when no engine answers."""
+        return self.connect()
+
+    def connect(self) -> docker.APIClient:
+        """Another client, for one thread alone; errors as `client`."""
         return docker.APIClient(**self._arguments)
 
     @cached_property
@@ -58,6 +64,13 @@ class Aside:
         return Places(self)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run `work(client, *arguments)` in a thread. TimeoutError after `TIMEOUT_S` seconds."""
-        future = asyncio.wrap_future(self._executor.submit(lambda: work(self.client, *arguments)))
+        """Run `work(client, *arguments)`, which must be quick, in a thread. TimeoutError after `TIMEOUT_S` seconds."""
+        return await self._run(self._quick, work, *arguments)
+
+    async def run_inside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """As `run`, what reaches into a container: it waits for that one's volumes and processes, which may be slow."""
+        return await self._run(self._inside, work, *arguments)
+
+    async def _run(self, threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
+        future = asyncio.wrap_future(threads.submit(lambda: work(self.client, *arguments)))
         return await asyncio.wait_for(future, TIMEOUT_S)

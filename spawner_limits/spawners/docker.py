@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,13 +19,17 @@ from spawner_limits.engines.base import shares_told
 from spawner_limits.engines.docker import INSPECT, RIVALS, disagreement, disagreements, host_config, translate
 from spawner_limits.limits import tell
 from spawner_limits.policy.capacity import RETRY_S, room
-from spawner_limits.spawners import notebook
+from spawner_limits.spawners import hints, notebook
 from spawner_limits.spawners.aside import TIMEOUT_S, Aside
+from spawner_limits.spawners.attested import AttestedMixin
+from spawner_limits.spawners.hardening import HardeningMixin
 from spawner_limits.spawners.limited import LimitsMixin
 from spawner_limits.spawners.places import FullError
+from spawner_limits.spawners.sweeping import SweepingMixin
+from spawner_limits.spawners.telling import TellingMixin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
     from jupyterhub.spawner import SpawnException
 
@@ -34,10 +39,19 @@ if TYPE_CHECKING:
     from spawner_limits.policy.model import Host, Policy
 
 _TRAITS = ("mem_limit", "mem_guarantee", "cpu_limit", "cpu_guarantee")
+_READS = frozenset({"inspect_container", "inspect_image", "port"})
+"""quick calls, such as a poll's: on DockerSpawner's one thread they would wait for everybody's starts"""
 _REMEDY = "Take it out of the hub's configuration: the policy file alone sets limits."
 
 
-class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  # dockerspawner is not typed
+class LimitedDockerSpawner(
+    SweepingMixin,
+    TellingMixin,
+    AttestedMixin,
+    HardeningMixin,
+    LimitsMixin,
+    DockerSpawner,  # type: ignore[misc]  # dockerspawner is not typed
+):
     """DockerSpawner whose servers run inside the policy's limits, or not at all."""
 
     copy_notebook = Bool(default_value=True, config=True, help="Copy the stress notebook into each container.")
@@ -54,25 +68,30 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
 
     async def start(self) -> tuple[str, int]:
         """Start the server inside its limits. SpawnException when they can't be had."""
-        entitlement = await self.entitle()
         try:
-            self.enforcement = translate(entitlement.limits, version=await self._cgroup_version())
-            self._refuse_what_cannot(entitlement)
-            await self._tell_shares(entitlement)
-            await self._refuse_old_container()
+            entitlement = await self._decide()
+            await self.renew_old_container()
             async with self.aside.places.taken(entitlement, self.container_name, self._host()):
                 started: tuple[str, int] = await super().start()
         except FullError as error:
             raise self._refusal_of_full(error.full) from error
         except docker.errors.APIError as error:
-            fact = f"Docker refused the server's container: {error.explanation or error}"
-            raise self.refusal(fact, reason="engine", status_code=500) from error
+            raise self._refusal_of_engine(error) from error
         except (docker.errors.DockerException, requests.RequestException, TimeoutError) as error:
             told = str(error) or f"not within {TIMEOUT_S} s"
             raise self.refusal(
                 f"The Docker engine does not answer ({told})", reason="engine", status_code=503
             ) from error
         return started
+
+    async def _decide(self) -> Entitlement:
+        """Put what this server may use into Docker's words. SpawnException where that can't be had."""
+        entitlement = await self.entitle()
+        version = await self._cgroup_version()
+        self.enforcement = translate(entitlement.limits, version=version, page_size_bytes=mmap.PAGESIZE)
+        self._refuse_what_cannot(entitlement)
+        await self._tell_shares(entitlement)
+        return entitlement
 
     async def _cgroup_version(self) -> CgroupVersion:
         return await self.aside.run(lambda _client: self.aside.cgroup_version)
@@ -118,52 +137,62 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
             self.log.warning("The engine does not say what its host has left: %s", error)
             return None
 
-    async def _refuse_old_container(self) -> None:
-        """Refuse a container that would be started again with other limits than the policy's (`remove = False`)."""
-        found = None if self.remove else await self.get_object()
-        if found and (wrong := disagreements(self._enforced().ask, found["HostConfig"])):
-            remedy = f"Remove the container {self.container_name}, or set c.DockerSpawner.remove = True."
-            raise self.refusal(
-                f"The server's container has other limits: {'; '.join(wrong)}", reason="old", remedy=remedy
-            )
-
     def _enforced(self) -> Enforcement:
         if self.enforcement is None:  # start() was bypassed: nothing may run without limits
             raise self.refusal("No limits were decided for this server", reason="limits")
         return self.enforcement
 
     async def pull_image(self, image: str) -> None:
-        """Pull the image where it is not here yet. SpawnException, with the image's name, when that can't be."""
+        """Pull the image where it is not here yet. docker.errors.APIError, noting which it is, when that can't be."""
         try:
             await super().pull_image(image)
         except docker.errors.APIError as error:
-            fact = f"The image {image} is not on this machine, and can't be pulled: {error.explanation or error}"
-            raise self.refusal(fact, reason="image", status_code=500) from error
+            error.add_note(f"The image {image} is not on this machine, and can't be pulled")
+            raise
+
+    def _refusal_of_engine(self, error: docker.errors.APIError) -> SpawnException:
+        noted = getattr(error, "__notes__", ())
+        reason, fact = ("image", noted[0]) if noted else ("engine", "Docker refused the server's container")
+        return self.refusal(f"{fact}: {error.explanation or error}", reason=reason, status_code=500)
 
     # -- creation ------------------------------------------------------------------------------------------------
 
     async def create_object(self) -> dict[str, Any]:
         """Create the container with the policy's limits, whatever else the hub's configuration says."""
+        if self.enforcement is None:  # called without start()
+            await self._decide()
         ask = self._enforced().ask
         self._refuse_rival_traits()
         theirs = await self._awaited(self.extra_host_config)
         self._refuse_rival_host_config(self._render_templates(theirs))
-        with self._holding(**self._our_traits(), extra_host_config={**theirs, **ask}):
+        self.host_cpus, self.image_variables = await self.aside.run(self._host_and_image)
+        with self._holding(**self._our_traits(), extra_host_config={**theirs, **await self.hardened(theirs), **ask}):
             created: dict[str, Any] = await super().create_object()
+        return created
+
+    def _host_and_image(self, client: docker.APIClient) -> tuple[int, frozenset[str]]:
+        """What hints for threads go by: the host's CPUs, and the variables that the image sets itself."""
+        # types-docker leaves it without types
+        image = client.inspect_image(self.image)  # type: ignore[no-untyped-call]
+        return int(self.aside.info["NCPU"]), hints.variables(image)
+
+    def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the engine. A container's creation passes here last: what is sent is compared with the policy."""
+        if method in _READS:
+            return asyncio.ensure_future(self.aside.run(lambda client: getattr(client, method)(*args, **kwargs)))
+        if method != "create_container":
+            return super().docker(method, *args, **kwargs)
+        kwargs["labels"] = {**(kwargs.get("labels") or {}), **self._labels()}
+        if wrong := disagreements(self._enforced().ask, kwargs["host_config"]):
+            raise self.refusal(f"The hub's configuration would change a limit: {'; '.join(wrong)}", reason="override")
+        return asyncio.ensure_future(self._created(super().docker(method, *args, **kwargs)))
+
+    async def _created(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+        created = await answer
         for warning in created.get("Warnings") or ():
             self.log.warning("Docker warned about the container of %s: %s", self._log_name, warning)
             self.tell(f"Docker warns: {warning}")
         return created
-
-    def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call the engine. A container's creation passes here last: what is sent is compared with the policy."""
-        if method == "create_container":
-            kwargs["labels"] = {**(kwargs.get("labels") or {}), **self._labels()}
-            if wrong := disagreements(self._enforced().ask, kwargs["host_config"]):
-                raise self.refusal(
-                    f"The hub's configuration would change a limit: {'; '.join(wrong)}", reason="override"
-                )
-        return super().docker(method, *args, **kwargs)
 
     async def _awaited(self, setting: Any) -> dict[str, Any]:
         value = self._eval_if_callable(setting)
@@ -218,6 +247,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
             labels.POLICY: self.entitlement.policy_sha256,
             labels.ENTITLEMENT: self.entitlement.to_json(),
         }
+        given |= {labels.HUB: hub} if (hub := self.hub_identity()) else {}
         return given | ({labels.NOTEBOOK: str(self._place().notebook)} if self.copy_notebook else {})
 
     # -- the notebook --------------------------------------------------------------------------------------------
@@ -229,7 +259,10 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         if self.copy_notebook:
             await self._copy_notebook()
         self.tell(f"Starting with {self.summary()}", progress=50)
+        await self.hold_parent()
         await super().start_object()
+        await self.attest_limits()
+        await self.look_after_start()
         if self.copy_notebook:
             self._looking = asyncio.ensure_future(self._look_for_notebook())
 
@@ -239,7 +272,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
 
     async def _copy_notebook(self) -> None:
         try:
-            copied = await self.aside.run(notebook.copy, self.container_id, self._place(), notebook.packaged())
+            copied = await self.aside.run_inside(notebook.copy, self.container_id, self._place(), notebook.packaged())
         except (docker.errors.APIError, requests.RequestException, OSError, TimeoutError) as error:
             why = getattr(error, "explanation", None) or error or f"it took over {TIMEOUT_S} s"
             self._tell_no_notebook(str(why))
@@ -250,7 +283,7 @@ class LimitedDockerSpawner(LimitsMixin, DockerSpawner):  # type: ignore[misc]  #
         """Look for it in the running container: what was copied under a tmpfs mount is gone."""
         path = str(self._place().notebook)
         try:
-            seen = await self.aside.run(notebook.present, self.container_id, path)
+            seen = await self.aside.run_inside(notebook.present, self.container_id, path)
         except (docker.errors.APIError, requests.RequestException, TimeoutError) as error:
             self.log.debug("Could not look for the notebook of %s: %s", self._log_name, error)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +16,7 @@ from spawner_limits.limits import tell
 from spawner_limits.policy.request import SIZE, Request, without_ours
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.standing import Standing, State
-from spawner_limits.spawners import form
+from spawner_limits.spawners import form, hints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,16 +24,6 @@ if TYPE_CHECKING:
     from spawner_limits.policy.capacity import Amount
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
-
-THREAD_HINTS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
-"""environment variables by which numerical libraries size their threads; they see the host's cores, not the quota"""
 
 
 def refusal(
@@ -65,6 +54,10 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
     entitlement: Entitlement | None = None
     policy: Policy | None = None
     """the one that the entitlement was made from, without its groups and users"""
+    host_cpus: int | None = None
+    """`None`: not known"""
+    image_variables: frozenset[str] = frozenset()
+    """environment variables that the server's image sets itself; spawners of an engine that can tell, do"""
     standings: ClassVar[dict[str, Standing]] = {}
     """by the file's path: one for all spawners"""
     _readings: ClassVar[dict[str, asyncio.Task[State]]] = {}
@@ -141,17 +134,17 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         limits = self.entitlement.limits if self.entitlement is not None else None
         if limits is not None and limits.pids_limit is not None:
             env["PIDS_LIMIT"] = str(limits.pids_limit)
-        if limits is not None and limits.cpu_limit is not None and self.policy is not None and self.policy.thread_hints:
-            threads = str(math.ceil(limits.cpu_limit))
-            env = dict.fromkeys(THREAD_HINTS, threads) | env
+        if self.entitlement is not None:
+            given = env.keys() | self.image_variables
+            env |= hints.environment(self.entitlement, cpus=self.host_cpus, given=given)
         return env
 
     # -- what people see -----------------------------------------------------------------------------------------
 
     @default("options_form")  # type: ignore[untyped-decorator]  # traitlets is not typed
-    def _default_options_form(self) -> Callable[[Any], Any]:
-        """Before a start: what one gets and why, and the sizes, where there are some to pick."""
-        others = super()._default_options_form() if hasattr(super(), "_default_options_form") else ""
+    def _options_form(self) -> Callable[[Any], Any]:
+        """Before a start: what one gets and why, and the sizes, where there are some to pick; then the engine's own."""
+        others = self._default_options_form() if hasattr(self, "_default_options_form") else ""
 
         async def options_form(_spawner: Any) -> str:
             return await self._sizes_form() + (await maybe_future(others) or "")

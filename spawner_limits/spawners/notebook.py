@@ -76,10 +76,10 @@ def copy(client: APIClient, container: str, place: Place, contents: Mapping[str,
 
     Errors: docker.errors.APIError (a read-only root, no such container), requests.RequestException (engine gone).
     """
-    found = _read(client, container, place.directory / RECORD)
+    found = read(client, container, place.directory / RECORD)
     record = _digests(found)
     fates = {
-        name: _fate(_read(client, container, place.directory / name), content, record.get(name))
+        name: _fate(read(client, container, place.directory / name), content, record.get(name))
         for name, content in contents.items()
     }
     writes = {name: contents[name] for name, fate in fates.items() if fate in ("written", "replaced")}
@@ -88,11 +88,11 @@ def copy(client: APIClient, container: str, place: Place, contents: Mapping[str,
     if ours.items() - record.items() and (found is None or found.content is not None):
         writes[RECORD] = json.dumps(record | ours).encode()
     if writes:
-        _put(client, container, place, writes)
+        put(client, container, place, writes)
     return Copied(**{fate: tuple(name for name in fates if fates[name] == fate) for fate in set(fates.values())})
 
 
-def _fate(there: _File | None, content: bytes, copied: str | None) -> str:
+def _fate(there: File | None, content: bytes, copied: str | None) -> str:
     """What is to become of a file that is `there`, of which the copy with the digest `copied` was the last of ours."""
     if there is None:
         return "written"
@@ -106,20 +106,23 @@ def _fate(there: _File | None, content: bytes, copied: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
+    """What is at a path in a container."""
+
     content: bytes | None = field(repr=False)
     """`None`: not a plain file, or one too large to be ours"""
 
 
-def _read(client: APIClient, container: str, path: PurePosixPath) -> _File | None:
+def read(client: APIClient, container: str, path: PurePosixPath) -> File | None:
+    """What is at `path`; `None`: nothing. Errors as `copy`."""
     try:
         stream, stat = client.get_archive(container, str(path))
     except docker.errors.NotFound:
         return None
     if stat["size"] > _LARGEST_BYTES or stat["mode"] >> 27:  # the upper bits of Go's FileMode: not a plain file
         _close(stream)
-        return _File(None)
-    return _File(_only_member(stream))
+        return File(None)
+    return File(_only_member(stream))
 
 
 def _only_member(stream: Iterable[bytes]) -> bytes | None:
@@ -134,7 +137,7 @@ def _close(stream: Any) -> None:
     stream.close()
 
 
-def _digests(found: _File | None) -> dict[str, str]:
+def _digests(found: File | None) -> dict[str, str]:
     """File name → digest, from the record that was found; without a usable one, every file is taken for the user's."""
     if found is None or found.content is None:
         return {}
@@ -145,14 +148,17 @@ def _digests(found: _File | None) -> dict[str, str]:
     return {str(name): str(digest) for name, digest in record.items()} if isinstance(record, dict) else {}
 
 
-def _put(client: APIClient, container: str, place: Place, contents: Mapping[str, bytes]) -> None:
-    """Write into the directory; where it does not exist, make it, and no more of its parents than are missing."""
+def put(client: APIClient, container: str, place: Place, contents: Mapping[str, bytes]) -> None:
+    """Write into the directory; where it does not exist, make it, and no more of its parents than are missing.
+
+    Errors as `copy`.
+    """
     for base in (place.directory, *place.directory.parents):
         try:
             client.put_archive(container, str(base), _tar(place, place.directory.relative_to(base), contents))
         except docker.errors.NotFound:
             # what is there all the same is a link of the user's that leads nowhere: not ours to replace
-            if base == base.parent or _read(client, container, base) is not None:
+            if base == base.parent or read(client, container, base) is not None:
                 raise
         else:
             return

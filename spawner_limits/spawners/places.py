@@ -1,6 +1,7 @@
 """`Places`: room on one engine, so that two spawns at the same moment can't both take the last of it.
 
-Who holds what is read from the labels of all containers, whichever hub started them. Between that look and the moment
+Who holds what is read from the labels of all containers, whichever hub started them, and from the records of what was
+applied to them since. Between that look and the moment
 when a container can be seen, a server's place is kept in memory; what another hub started in between is seen by a
 second look, just before the start.
 """
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 
 from spawner_limits.engines import labels
+from spawner_limits.live.records import usual
+from spawner_limits.live.servers import last_applied
 from spawner_limits.policy.capacity import Full, Holding, Machine, full
 from spawner_limits.policy.entitlement import Entitlement
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from docker import APIClient
+    from spawner_limits.live.records import Records
     from spawner_limits.policy.model import Host
     from spawner_limits.spawners.aside import Aside
 
@@ -88,19 +92,23 @@ def _check(found: Full | None) -> None:
         raise FullError(found)
 
 
-def look(client: APIClient, *, now: Callable[[], float] = time.time) -> tuple[Holding, ...]:
+def look(
+    client: APIClient, *, now: Callable[[], float] = time.time, records: Records | None = None
+) -> tuple[Holding, ...]:
     """What each container holds that carries an entitlement, and runs or is about to. `now`: seconds since 1970."""
+    records = records or usual()
     wanted = {"label": labels.ENTITLEMENT, "status": [*_RUNS, "created"]}
     found = client.containers(all=True, filters=wanted)
     recently = now() - _STARTING_S
     live = [one for one in found if one["State"] in _RUNS or one["Created"] > recently]
-    return tuple(holding for one in live if (holding := _holding(client, one)) is not None)
+    return tuple(holding for one in live if (holding := _holding(client, one, records)) is not None)
 
 
-def _holding(client: APIClient, listed: dict[str, Any]) -> Holding | None:
+def _holding(client: APIClient, listed: dict[str, Any], records: Records) -> Holding | None:
     name = listed["Names"][0].removeprefix("/")
     try:
-        return Holding.of(name, Entitlement.from_json(listed["Labels"][labels.ENTITLEMENT]))
+        given = Entitlement.from_json(listed["Labels"][labels.ENTITLEMENT])
+        return Holding.of(name, last_applied(listed["Id"], records) or given)
     except ValueError:  # of another version, or not ours: its limits are read, as nobody may hold without being counted
         return _inspected(client, listed, name)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from docker.utils import kwargs_from_env
 
 import docker
 from demo.hub import DemoHub
@@ -88,7 +89,7 @@ class TestHub(DemoHub):
 
     def container(self, user, server=""):
         """What `docker inspect` says of a user's server; `None` where there is none."""
-        client = docker.APIClient(version="auto")
+        client = docker.APIClient(**kwargs_from_env(), version="auto")
         try:
             wanted = [f"spawner-limits.user={user}", f"spawner-limits.server={server}"]
             found = client.containers(all=True, filters={"label": wanted, "name": f"^/{self.prefix}-"})

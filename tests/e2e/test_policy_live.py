@@ -12,7 +12,7 @@ import requests
 
 from spawner_limits.engines import labels
 from spawner_limits.policy.entitlement import Entitlement
-from spawner_limits.spawners.limited import THREAD_HINTS
+from spawner_limits.spawners.hints import THREADS
 from spawner_limits.units import MIB
 from tests.e2e.conftest import TestHub
 
@@ -23,7 +23,6 @@ POLICY = """\
 version: 1
 contact: <hub@example.org> & friends
 combine: most
-thread_hints: true
 best_effort: [cpu_guarantee]
 host:
   reserve_memory: {reserve}
@@ -139,7 +138,7 @@ def test_groups_are_combined_and_best_effort_lets_a_server_start(hub):
     container = hub.container("ben")
     told = dict(line.split("=", 1) for line in container["Config"]["Env"])
     assert container["HostConfig"]["Memory"] == 384 * MIB
-    assert {told[name] for name in THREAD_HINTS} == {"1"}
+    assert {told[name] for name in THREADS} == {"1"}
     assert "starts without a limit, as the policy allows: cpu_guarantee (from group lab) can't be held" in hub.said()
     hub.stop("ben")
 

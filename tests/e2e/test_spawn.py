@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import docker.errors
 import pytest
 
 from spawner_limits.engines import labels
 from spawner_limits.policy.entitlement import Entitlement
 from spawner_limits.units import MIB
+from tests.conftest import spawner_limits
 
 MINE = "Take it out of the hub's configuration: the policy file alone sets limits."
 
@@ -177,21 +182,92 @@ def test_a_changed_policy_counts_from_the_next_spawn_on(hub, policy):
     hub.stop("dan")
 
 
-def test_a_kept_container_with_other_limits_is_not_started_again(hub, policy):
-    """With `remove = False` Docker would start it with its old limits: it is refused, until the policy fits again."""
-    started(hub, "kept")
+def test_limits_are_attested_before_the_server_is_handed_over(hub):
+    """The spawn page says so, the log in how many milliseconds; `ps` shows it afterwards, and that nothing drifts."""
+    _, events = hub.start("dan")
+    try:
+        container = hub.container("dan")
+        assert any("Attested at " in event["message"] for event in events) or not events
+        assert "The limits of dan are attested, in " in hub.said()
+        shown = json.loads(spawner_limits("ps", "dan", "--json").stdout)["servers"]
+        (mine,) = (one for one in shown if one["container_id"] == container["Id"])
+        assert mine["attested"] > container["State"]["StartedAt"][:19]
+        assert 0 < mine["attestation_seconds"] < 1
+        assert (mine["drift"], mine["problem"], mine["limits"]["mem_limit_bytes"]["value"]) == ([], None, 256 * MIB)
+    finally:
+        hub.stop("dan")
+
+
+def test_a_kept_container_gets_todays_limits(hub, client, policy):
+    """With `remove = False` Docker would start it with its old limits; it is changed, and what is in it stays."""
+    first = started(hub, "kept")
+    client.exec_start(client.exec_create(first["Id"], ["touch", "/tmp/mine"])["Id"])
     hub.stop("kept")
-    good = policy.read_text()
-    policy.write_text(good.replace("mem_limit: 256M", "mem_limit: 224M"))
-    refusal = hub.refused("kept")
-    assert (
-        "The server's container has other limits: Memory is 256 MiB, the policy says 224 MiB; "
-        "MemorySwap is 256 MiB, the policy says 224 MiB. Remove the container "
-    ) in refusal
-    assert hub.container("kept")["State"]["Running"] is False
-    policy.write_text(good)
-    assert started(hub, "kept")["State"]["Running"] is True
+    policy.write_text(policy.read_text().replace("mem_limit: 256M", "mem_limit: 224M"))
+    again = started(hub, "kept")
+    try:
+        assert (again["Id"], again["HostConfig"]["Memory"], again["HostConfig"]["MemorySwap"]) == (
+            first["Id"],
+            224 * MIB,
+            224 * MIB,
+        )
+        found = client.exec_create(again["Id"], ["test", "-e", "/tmp/mine"])["Id"]
+        client.exec_start(found)
+        assert client.exec_inspect(found)["ExitCode"] == 0
+        assert "The kept container of kept is changed: Memory is 256 MiB, the policy says 224 MiB" in hub.said()
+        assert plan(hub, "kept").returncode == 0
+    finally:
+        hub.stop("kept")
+        remove(client, first["Id"])
+
+
+def test_a_kept_container_that_cannot_be_changed_is_put_aside(hub, client, policy):
+    """The user gets a new one; the old one is kept under another name, with the files that are in no volume."""
+    first = started(hub, "kept")
     hub.stop("kept")
+    policy.write_text(policy.read_text() + "  kept:\n    mem_swappiness: 10\n")
+    again = started(hub, "kept")
+    try:
+        old = client.inspect_container(first["Id"])
+        assert old["Name"].startswith(f"{again['Name']}-kept-20")
+        assert old["State"]["Running"] is False
+        assert again["Id"] != first["Id"]
+        assert again["HostConfig"]["MemorySwappiness"] == 10
+        assert "The old container of kept can't be given its limits (MemorySwappiness is not set" in hub.said()
+    finally:
+        hub.stop("kept")
+        remove(client, first["Id"])
+        remove(client, again["Id"])
+
+
+def remove(client, container):
+    """What the hub keeps, and the tests should not."""
+    with suppress(docker.errors.NotFound):
+        client.remove_container(container, force=True)
+
+
+def plan(hub, user):
+    """What `plan` says of a user's servers under the hub's policy; groups are those of each server's start."""
+    return spawner_limits("plan", user, "--file", str(hub.policy), JUPYTERHUB_API_TOKEN="")
+
+
+def test_a_changed_policy_is_drift_until_it_is_applied(hub, policy):
+    """`plan` finds it, `apply` brings it to the Linux kernel while the server runs, and then there is none."""
+    container = started(hub, "dan")
+    try:
+        assert plan(hub, "dan").returncode == 0
+        policy.write_text(policy.read_text().replace("cpu_limit: 1\n", "cpu_limit: 0.75\n"))
+        found = plan(hub, "dan")
+        assert found.returncode == 1
+        assert re.search(r"cpu_limit +0.75 cores +1.00 cores +live", found.stdout), found.stdout
+        done = spawner_limits("apply", "dan", "--file", str(hub.policy), JUPYTERHUB_API_TOKEN="")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "cpu_limit is 0.75 cores (it was 1.00 cores)" in done.stdout
+        assert plan(hub, "dan").returncode == 0
+        assert hub.container("dan")["State"]["StartedAt"] == container["State"]["StartedAt"]
+        assert hub.container("dan")["HostConfig"]["CpuQuota"] == 75_000
+    finally:
+        hub.stop("dan")
 
 
 BAD_POLICIES = {

@@ -17,10 +17,11 @@ version: 1
 contact: "hub@example.org, room 12"
 combine: most
 best_effort: [cpu_guarantee, mem_swappiness]
-thread_hints: true
+auto_apply: true
 host:
   reserve_memory: 2G
   reserve_cpus: 0.5
+  reserve_processes: 1000
   memory_overcommit: 1.5
   cpu_overcommit: unlimited
 ceiling:
@@ -45,8 +46,10 @@ defaults:
   servers: {count: 2}
   sizes: [small]
   default_size: small
+  thread_hints: true
 groups:
   students:
+    thread_hints: false
     mem_limit: 3G
     memswap_limit: 4G
     sizes: [small, large]
@@ -61,7 +64,7 @@ groups:
     servers: {count: unlimited, mem_limit: unlimited, cpu_limit: unlimited}
     sizes: []
     priority: 20
-    temporarily: {cpu_limit: 4, until: 2030-01-02T03:04+01:00, servers: {count: 5}}
+    temporarily: {cpu_limit: 4, until: 2030-01-02T03:04+01:00, servers: {count: 5}, thread_hints: "true"}
   none: {priority: 0}
 users:
   alice:
@@ -135,6 +138,7 @@ VALUES_OF = {
     **dict.fromkeys(("mem_limit", "memswap_limit", "mem_guarantee", "reserve_memory"), _SIZES),
     **dict.fromkeys(("cpu_limit", "cpu_guarantee", "reserve_cpus", "memory_overcommit", "cpu_overcommit"), _CORES),
     **dict.fromkeys(("mem_swappiness", "cpu_period", "cpu_shares", "pids_limit", "count", "priority"), _COUNTS),
+    "reserve_processes": _COUNTS,
     "cpuset_cpus": ("0", "0-3", "2,4-6", "8191", "7,0-1", "unlimited"),
     "until": _MOMENTS,
     "sizes": _NAMES,
@@ -143,7 +147,7 @@ VALUES_OF = {
     "combine": tuple(keys.COMBINE),
     "servers": ("{count: 1}", "{mem_limit: 1G, cpu_limit: 0.5}", "{}"),
     "temporarily": ("{until: 2030-01-01}", "{until: 2028-01-01, mem_limit: 1G}"),
-    "thread_hints": ("true", "false"),
+    **dict.fromkeys(("thread_hints", "auto_apply"), ("true", "false")),
     "version": ("1",),
 }
 """key → what it takes"""

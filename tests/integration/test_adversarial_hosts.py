@@ -138,3 +138,17 @@ def test_a_container_that_was_moved_before_is_not_looked_for_elsewhere():
         move_out(engine.cgroup(container), "memory")
         with pytest.raises(CgroupError, match="which is not named after the container"):
             find(container.pid, container_id=container.id)
+
+
+def test_a_process_that_has_ended_and_nobody_waited_for_has_not_escaped():
+    """On cgroup v1 the Linux kernel shows it in the root cgroup, wherever it was."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    try:
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        assert identity(child) == ""
+        assert identity(os.getpid()).startswith(f"{os.getpid()}.")
+    finally:
+        os.waitpid(child, 0)
+    assert identity(child) == ""

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from benchmarks import fresh, made, resolution
+from benchmarks import apply, fresh, made, paired, resolution, spawn
+from benchmarks.paired import Pairs
 from benchmarks.policy import Figures, Load, Reload, as_text, main
 from benchmarks.resolution import Case, Resolution
 from spawner_limits.policy.file import parse
@@ -95,3 +96,135 @@ def test_what_is_printed():
         "1,000 users                    10.0 ms  20.0 ms  49.0 ms           1.0 ms         2.0 s",
     ]
     assert [line.split()[-1] for line in targets.splitlines()[1:]] == ["broken", "held", "held", "held"]
+
+
+# -- two that take turns -----------------------------------------------------------------------------------------
+
+INTERVALS = {
+    "all the same": ([2.0] * 5, (2, 2, 2)),
+    "one round": ([3.0], (3, 3, 3)),
+    "one that stands out": ([1.0] * 30 + [99.0], (1, 1, 1)),
+    "two kinds of rounds": ([1.0, 2.0] * 3, (1.5, 1, 2)),
+}
+
+
+@pytest.mark.parametrize(("values", "told"), INTERVALS.values(), ids=INTERVALS)
+def test_an_interval_is_as_wide_as_the_rounds_differ(values, told):
+    """One odd round does not move it, and the same values always give the same one."""
+    found = paired.interval(values)
+    assert (found.median, found.low, found.high) == told
+    assert paired.interval(values) == found
+
+
+def test_an_interval_has_its_median_within():
+    """And is narrower than all that was seen."""
+    found = paired.interval([float(number) for number in range(100)])
+    assert 30 < found.low < found.median == 49.5 < found.high < 70
+
+
+def test_rounds_are_compared_with_themselves():
+    """A slow round is slow for both, so that the difference is the rounds' own, not that of the medians."""
+    pairs = Pairs(ours=(1.1, 5.1, 2.1), theirs=(1.0, 5.0, 2.0))
+    assert pairs.added.median == pytest.approx(0.1)
+    assert (pairs.ours_s, pairs.theirs_s, pairs.ratio.median) == (2.1, 2.0, 1.05)
+
+
+# -- spawns ------------------------------------------------------------------------------------------------------
+
+ALONE = spawn.Spawns(
+    count=1,
+    pairs=Pairs(ours=(0.6,), theirs=(0.5,)),
+    last=Pairs(ours=(0.6,), theirs=(0.5,)),
+    attested_s=(0.004,),
+    steps={"hardening": 0.001, "attestation, and its record": 0.01, "notebook copied": 0.05},
+)
+HUNDRED = spawn.Spawns(
+    count=100,
+    pairs=Pairs(ours=(41, 42, 43), theirs=(40, 41, 42)),
+    last=Pairs(ours=(50, 51, 52), theirs=(40, 41, 42)),
+    attested_s=(0.1, 0.2, 0.3),
+    steps={},
+)
+
+
+def test_what_is_printed_of_spawns():
+    """3 % of a burst is more than 100 ms; a target that is just reached is broken."""
+    load, compared, last, steps, targets = spawn.as_text(spawn.Figures(load=0.5, spawns=(ALONE, HUNDRED))).split("\n\n")
+    assert load == "load average before: 0.5"
+    assert compared.splitlines() == [
+        "at a time  rounds  DockerSpawner        ours                   added (95%)          ratio (95%)  attested in",
+        "        1       1       500.0 ms    600.0 ms     100.0 ms (100.0 to 100.0)  1.20 (1.20 to 1.20)       4.0 ms",
+        "      100       3     41000.0 ms  42000.0 ms  1000.0 ms (1000.0 to 1000.0)  1.02 (1.02 to 1.02)     200.0 ms",
+    ]
+    assert last.splitlines() == [
+        "until the last of  DockerSpawner     ours          ratio (95%)",
+        "                1         0.50 s   0.60 s  1.20 (1.20 to 1.20)",
+        "              100        41.00 s  51.00 s  1.24 (1.24 to 1.25)",
+    ]
+    assert steps.splitlines() == [
+        "what ours does in one spawn   median",
+        "            notebook copied  50.0 ms",
+        "attestation, and its record  10.0 ms",
+        "                  hardening   1.0 ms",
+    ]
+    assert targets.splitlines() == [
+        "                        target     figure    under        ",
+        "  added to 1 at a time, median   100.0 ms   100 ms    held",
+        "added to 100 at a time, median  1000.0 ms  1230 ms    held",
+        "   attestation, and its record    10.0 ms    10 ms  broken",
+    ]
+
+
+def test_time_within_time_is_not_counted_twice():
+    """A step that does another one is the whole; methods may be coroutines or not."""
+
+    class Thing:
+        async def outer(self):
+            await self.inner()
+
+        async def inner(self):
+            self.plain()
+
+        def plain(self):
+            return 1
+
+    thing, watch = Thing(), spawn.Stopwatch()
+    for method in ("outer", "inner", "plain"):
+        watch.watch(thing, method, method)
+    asyncio.run(thing.outer())
+    assert watch.took.keys() == {"outer", "plain"}
+    assert watch.took["outer"] > watch.took["plain"] > 0
+
+
+# -- apply -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_printed_of_apply():
+    """The slowest round of the most containers has the target."""
+    figures = apply.Figures(
+        load=0.25,
+        changes=(
+            apply.Changes(
+                count=100,
+                plan_s=(0.2, 0.3, 0.4),
+                one_by_one=Pairs(ours=(1, 2, 3), theirs=(2, 4, 6)),
+                threads=Pairs(ours=(1, 2, 3), theirs=(1, 1, 1)),
+                service_s=(2, 3, 5),
+            ),
+        ),
+    )
+    load, compared, service, targets = apply.as_text(figures).split("\n\n")
+    assert load == "load average before: 0.2"
+    head, row = compared.splitlines()
+    assert head.split("  ")[0] == "containers"
+    assert " ".join(row.split()) == (
+        "100 300.0 ms 2000.0 ms 20.0 ms 4000.0 ms 0.50 (0.50 to 0.50) 1000.0 ms 2.00 (1.00 to 3.00)"
+    )
+    assert service.splitlines() == [
+        "a changed file in   least  median    most",
+        "   100 containers  2.00 s  3.00 s  5.00 s",
+    ]
+    assert targets.splitlines() == [
+        "                                             target  figure  under        ",
+        "a changed file in 100 containers, the slowest round   5.0 s    5 s  broken",
+    ]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spawner_limits.cli import host
 from spawner_limits.policy.capacity import Machine
 from spawner_limits.policy.file import parse
 from spawner_limits.policy.review import placed, review
@@ -141,6 +142,43 @@ WARNINGS = {
         f"if both users named here start a server, {hold('5.00', '4.00')}: nothing stops them without a section host",
     ),
 }  # fmt: skip
+
+
+PROCESSES = {
+    "all of them": (32768, 32768, ["32768 processes leaves nothing of the host's 32768 processes for servers"]),
+    "most of them": (32767, 32768, []),
+    "none": (0, 32768, []),
+    "of nobody knows how many": (4194304, None, []),
+}
+
+
+@pytest.mark.parametrize(("reserve", "has", "messages"), PROCESSES.values(), ids=PROCESSES)
+def test_a_reserve_of_processes(reserve, has, messages):
+    """It is held against what the Linux kernel can have, where that is known."""
+    policy = parse(f"{HEAD}host: {{reserve_processes: {reserve}}}\n".encode(), "limits.yaml")
+    machine = Machine(memory_bytes=4 << 30, cores=2, processes=has)
+    assert [one.message for one in review(policy, machine, now=datetime.now(UTC)).cautions] == messages
+
+
+KERNELS = {
+    "processes are fewer": ({"pid_max": "32768\n", "threads-max": "192000\n"}, 32768),
+    "threads are fewer": ({"pid_max": "4194304\n", "threads-max": "7000\n"}, 7000),
+    "one can't be read": ({"pid_max": "4194304\n"}, None),
+    "one is no number": ({"pid_max": "4194304\n", "threads-max": "many"}, None),
+}
+
+
+@pytest.mark.parametrize(("files", "processes"), KERNELS.values(), ids=KERNELS)
+def test_how_many_processes_there_can_be(tmp_path, files, processes):
+    """The lower of the Linux kernel's two limits; of another host it is not known."""
+    folder = tmp_path / "proc/sys/kernel"
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (tmp_path / "proc/meminfo").write_text("MemTotal:        4194304 kB\n")
+    assert host.machine(root=tmp_path).processes == processes
+    assert host.machine("4G", root=tmp_path).processes is None
+    assert host.machine(cores=2, root=tmp_path).processes is None
 
 
 @pytest.mark.parametrize("case", WARNINGS.values(), ids=WARNINGS)

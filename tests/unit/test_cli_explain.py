@@ -42,6 +42,12 @@ users:
   bob:
     cpu_guarantee: 0.25
     mem_swappiness: 10
+  carol:
+    thread_hints: false
+    temporarily: {thread_hints: true, until: 2026-11-01}
+  dan:
+    cpu_limit: unlimited
+    thread_hints: true
 """
 AT = ("--at", "2026-12-01")
 
@@ -75,6 +81,8 @@ processes       256            defaults (limits.yaml:12)
 All servers of this user together
 servers         2              user alice (limits.yaml:24)
 memory          2.00 GiB       user alice (limits.yaml:25)
+
+Thread hints: 2
 
 Docker is told (extra_host_config)
   mem_limit: 2147483648
@@ -111,6 +119,37 @@ Docker can't hold
   mem_swappiness: cgroup v2 has no swappiness for a container, and Docker would
   discard it; take it out of the policy (best_effort: it starts without)
 """)
+
+
+HINTS = {
+    "nobody says anything": (["dora"], "1"),
+    "a user says no": (["carol"], "none, from user carol (limits.yaml:33)"),
+    "for a time": (
+        ["carol", "--at", "2026-10-31"],
+        "1, from user carol, temporarily (limits.yaml:34), until 2026-11-02 00:00 UTC",
+    ),
+    "cores without limit": (["dan"], "none, as CPU is not limited, from user dan (limits.yaml:37)"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "told"), HINTS.values(), ids=HINTS)
+def test_hints(explain, arguments, told):
+    """How many threads, or why none; and which line says so."""
+    at = () if "--at" in arguments else AT
+    (line,) = (part for part in explain(*arguments, *at).stdout.split("\n\n") if part.startswith("Thread hints"))
+    assert " ".join(line.split()) == f"Thread hints: {told}"
+
+
+def test_hints_as_json(explain):
+    """The variables too."""
+    told = explain("carol", *AT, "--json").json["thread_hints"]
+    rule = {"rule": "user carol", "file": "limits.yaml", "line": 33, "until": None}
+    assert told == {"given": False, **rule, "environment": {}}
+    told = explain("dora", *AT, "--json").json["thread_hints"]
+    environment = told.pop("environment")
+    assert told == {"given": True, "rule": None, "file": None, "line": None, "until": None}
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["JAVA_TOOL_OPTIONS"] == "-XX:ActiveProcessorCount=1 -XX:MaxRAMPercentage=50.0"
 
 
 TOLD = {
@@ -173,7 +212,7 @@ def test_json(explain):
     told = explain("alice", "--group", "staff", "--group", "zzz", *AT, "--cgroup", "1", "--json").json
     assert list(told) == [
         "schema_version", "user", "server", "at", "policy", "own_rule", "groups", "groups_without_rule", "limits",
-        "servers", "sizes", "size", "engine", "ask", "cgroup_version", "expect",
+        "servers", "sizes", "size", "thread_hints", "engine", "ask", "cgroup_version", "expect",
         "cpu_shares_beside_one_without", "cannot",
     ]  # fmt: skip
     assert (told["schema_version"], told["user"], told["server"]) == (1, "alice", "")

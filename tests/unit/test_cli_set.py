@@ -82,6 +82,18 @@ EDITS = {
     ),
     "a rule": ("ceiling", ["cpu_limit=2"], "  mem_limit: 3G\n", "  mem_limit: 3G\n  cpu_limit: 2\n"),
     "a name as the hub has it": ("user:ALICE", ["cpu_limit=1"], "cpu_limit: 0.5\n\n  #", "cpu_limit: 1\n\n  #"),
+    "off, as one says": (
+        "user:carol",
+        ["thread_hints=off"],
+        "mem_limit: 2G\n",
+        "mem_limit: 2G\n    thread_hints: false\n",
+    ),
+    "true, as the file has it": (
+        "group:students",
+        ["thread_hints=true"],
+        "    mem_limit: 1G   # for the course\n",
+        "    mem_limit: 1G   # for the course\n    thread_hints: true\n",
+    ),
     "no limit": ("user:carol", ["cpu_limit=unlimited"], "mem_limit: 2G\n", "mem_limit: 2G\n    cpu_limit: unlimited\n"),
 }
 
@@ -114,6 +126,16 @@ def test_what_it_says(written):
 limits.yaml: written; it counts at the next spawn
 Servers that run keep what they have.
 """
+    )
+
+
+def test_what_it_says_where_changes_are_applied(run):
+    """Servers that run do not keep what they have then."""
+    Path("limits.yaml").write_text(HEAD + "auto_apply: true\n", encoding="utf-8")
+    said = run("set", "defaults", "pids_limit=9").stdout
+    assert said.endswith(
+        "written; it counts at the next spawn\n"
+        "Servers that run are changed by the Hub service, if it runs (auto_apply).\n"
     )
 
 
@@ -315,6 +337,11 @@ BAD = {
     "unlimited where it means nothing": (
         ["user:bob", "cpu_shares=unlimited"],
         'cpu_shares: found "unlimited"; expected a whole number',
+    ),
+    "a flag that is neither": (["user:bob", "thread_hints=no"], 'thread_hints: found "no"; expected true or false'),
+    "a flag of a size": (
+        ["size:small", "thread_hints=off"],
+        "thread_hints: unknown for sizes.small; expected one of mem_limit, cpu_limit, pids_limit",
     ),
     "a slip": (["user:bob", "mem_limt=1G"], 'mem_limt: unknown for users.bob; did you mean "mem_limit"?'),
     "a key that a size can't have": (

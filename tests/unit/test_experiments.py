@@ -14,7 +14,7 @@ from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.claims import claim
 from spawner_limits.proof.conformance.share import Rivals
 from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
-from spawner_limits.proof.experiments import accounts, cpu, kmsg, memory, oom, sharing, stats, swap, swappiness
+from spawner_limits.proof.experiments import accounts, cpu, memory, oom, sharing, stats, swap, swappiness
 from spawner_limits.proof.experiments.accounts import Account
 from spawner_limits.proof.experiments.experiment import Done, Experiment, Figure, Judged
 from spawner_limits.proof.experiments.listed import EXPERIMENTS
@@ -126,24 +126,10 @@ def test_cores_of_processes():
     assert accounts.cores(first, last) == {1: 0.5, 3: 0.1}
 
 
-# -- the kernel's log --------------------------------------------------------------------------------------------
-
 LOG = [
     "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/docker/abc,task_memcg=/docker/abc,task=python3,pid=77,uid=1000",
     "Memory cgroup out of memory: Killed process 77 (python3) total-vm:9kB, anon-rss:8kB",
-    "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/docker/other,task_memcg=/docker/other,task=python3,pid=78,uid=0",
-    "Memory cgroup out of memory: Killed process 78 (python3) total-vm:9kB, anon-rss:8kB",
 ]
-
-
-def test_kills_of_one_container():
-    """The line that names the process has no cgroup; the one before it has both."""
-    assert kmsg.kills(LOG, "abc") == [LOG[1]]
-
-
-def test_a_record_of_the_log():
-    """What comes before the text, and the lines below it, are not told."""
-    assert kmsg.text("6,1234,567890,-;the text; of it\n SUBSYSTEM=x\n") == "the text; of it"
 
 
 # -- cpu ---------------------------------------------------------------------------------------------------------

@@ -199,9 +199,9 @@ def test_a_name_has_one_key(name: str) -> None:
 
 _SIZE = 'expected a size such as "512M" or "1.5G", or "unlimited"'
 _COUNT = "expected a whole number"
-_FIELDS = f"expected one of {', '.join(FIELDS)}, servers, sizes, default_size"
+_FIELDS = f"expected one of {', '.join(FIELDS)}, servers, sizes, default_size, thread_hints"
 _OF_A_USER = f"{_FIELDS}, until, temporarily"
-_SECTIONS = "version, contact, combine, best_effort, thread_hints, host, ceiling, sizes, defaults, groups, users"
+_SECTIONS = "version, contact, combine, best_effort, auto_apply, host, ceiling, sizes, defaults, groups, users"
 _A_RULE = 'expected fields below it, such as "mem_limit: 1G"; "{}" means none'
 _A_SECTION = 'expected names below it, each with its fields; "{}" means none'
 _EMPTY = (
@@ -308,7 +308,7 @@ MISTAKES = {
     ),
     "a field where a section belongs": (
         "version: 1\nmem_limit: 1G",
-        f"limits.yaml:2:1: mem_limit: can't be given here; expected one of {_SECTIONS}",
+        "limits.yaml:2:1: mem_limit: can't be given here; it belongs in defaults, groups or users",
     ),
     "a key as long as a book": (
         f"version: 1\n? {'x' * 100_000}\n: 1",

@@ -41,7 +41,7 @@ def values(rule: Rule) -> dict[str, Any]:
 
 NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 SECTIONS = {
-    "nothing": ("", {"combine": None, "sizes": {}, "host": None, "contact": None, "thread_hints": False}),
+    "nothing": ("", {"combine": None, "sizes": {}, "host": None, "contact": None, "auto_apply": False}),
     "the most": ("combine: most", {"combine": "most"}),
     "the least": ("combine: 'least'", {"combine": "least"}),
     "the first": ("combine: first", {"combine": "first"}),
@@ -63,9 +63,22 @@ SECTIONS = {
     ),
     "the host as it is": ("host: {}", {"host": Host()}),
     "the host, all of it told": (
-        "host: {reserve_memory: 4G, reserve_cpus: 0.5, memory_overcommit: 1.5, cpu_overcommit: unlimited}",
-        {"host": Host(reserve_memory=4 * GIB, reserve_cpus=0.5, memory_overcommit=1.5, cpu_overcommit=None)},
+        (
+            "host: {reserve_memory: 4G, reserve_cpus: 0.5, reserve_processes: 1000, "
+            "memory_overcommit: 1.5, cpu_overcommit: unlimited}"
+        ),
+        {
+            "host": Host(
+                reserve_memory=4 * GIB,
+                reserve_cpus=0.5,
+                reserve_processes=1000,
+                memory_overcommit=1.5,
+                cpu_overcommit=None,
+            )
+        },
     ),
+    "no process reserved, and said so": ("host: {reserve_processes: 0}", {"host": Host(reserve_processes=0)}),
+    "processes reserved, at most": ("host: {reserve_processes: 4194304}", {"host": Host(reserve_processes=1 << 22)}),
     "a reserve of a byte": ("host: {reserve_memory: 1}", {"host": Host(reserve_memory=1)}),
     "whom to ask": ("contact: hub@example.org", {"contact": "hub@example.org"}),
     "whom to ask, in any script": ('contact: "IT, Raum 5 (電話 1) <b>"', {"contact": "IT, Raum 5 (電話 1) <b>"}),
@@ -74,8 +87,12 @@ SECTIONS = {
     "best effort as a list of lines": ("best_effort:\n- cpu_shares\n", {"best_effort": {"cpu_shares"}}),
     "best effort of nothing": ("best_effort: []", {"best_effort": frozenset()}),
     "best effort of everything": (f"best_effort: [{', '.join(FIELDS)}]", {"best_effort": set(FIELDS)}),
-    "hints": ("thread_hints: true", {"thread_hints": True}),
-    "no hints": ('thread_hints: "false"', {"thread_hints": False}),
+    "applied by itself": ("auto_apply: true", {"auto_apply": True}),
+    "not applied by itself": ('auto_apply: "false"', {"auto_apply": False}),
+    "groups that differ in hints need no way": (
+        "groups: {a: {thread_hints: true}, b: {thread_hints: false}}",
+        {"combine": None},
+    ),
 }
 
 
@@ -95,6 +112,8 @@ RULES = {
         {"sizes": ("small", "large"), "default_size": "large"},
     ),
     "a default size of another rule's list": ("default_size: small", {"default_size": "small"}),
+    "hints": ("thread_hints: true", {"thread_hints": True}),
+    "no hints": ('thread_hints: "false"', {"thread_hints": False}),
     "a number of servers": ("servers: {count: 3}", {"servers.count": 3}),
     "no servers": ("servers: {count: 0}", {"servers.count": 0}),
     "servers without limit": (
@@ -187,9 +206,9 @@ def test_a_moment_is_shown_in_utc() -> None:
 
 # ---- what is refused
 
-_FIELDS = f"expected one of {', '.join(FIELDS)}, servers, sizes, default_size"
+_FIELDS = f"expected one of {', '.join(FIELDS)}, servers, sizes, default_size, thread_hints"
 _OF_A_USER = f"{_FIELDS}, until, temporarily"
-_SECTIONS = "version, contact, combine, best_effort, thread_hints, host, ceiling, sizes, defaults, groups, users"
+_SECTIONS = "version, contact, combine, best_effort, auto_apply, host, ceiling, sizes, defaults, groups, users"
 _UNTIL = (
     'expected a date such as "2026-12-31" (to its end in UTC), or a time with a zone such as "2026-12-31T18:00+01:00"'
 )
@@ -201,7 +220,7 @@ _SIZE = 'expected a size such as "512M" or "1.5G", or "unlimited"'
 _CORES = 'expected a number of cores such as "0.5" or "2", or "unlimited"'
 _COUNT = 'expected a whole number, or "unlimited"'
 _A_LIST = 'expected a list of sizes such as "[small, large]"'
-_A_HOST = "expected reserve_memory, reserve_cpus, memory_overcommit, cpu_overcommit below it"
+_A_HOST = "expected reserve_memory, reserve_cpus, reserve_processes, memory_overcommit, cpu_overcommit below it"
 _ONE_LINE = 'expected one line of at most 200 characters such as "hub@example.org"'
 _FACTOR = 'expected a factor such as "1" or "1.5", above 0 and at most 8192, or "unlimited"'
 _SERVERS = "expected count, mem_limit, cpu_limit below it"
@@ -498,7 +517,7 @@ MISTAKES = {
     ),
     "servers of nobody": (
         "version: 1\nservers: {count: 1}",
-        f"limits.yaml:2:1: servers: can't be given here; expected one of {_SECTIONS}",
+        "limits.yaml:2:1: servers: can't be given here; it belongs in defaults, groups or users",
     ),
     "defaults that end": (
         "version: 1\ndefaults: {until: 2026-12-31}",
@@ -566,7 +585,7 @@ MISTAKES = {
     ),
     "a file that ends": (
         "version: 1\nuntil: 2026-12-31",
-        f"limits.yaml:2:1: until: can't be given here; expected one of {_SECTIONS}",
+        "limits.yaml:2:1: until: can't be given here; it belongs in groups or users",
     ),
     "temporarily, without end": (
         "version: 1\nusers:\n  u:\n    temporarily: {mem_limit: 4G}",
@@ -615,7 +634,7 @@ MISTAKES = {
         "version: 1\nhost: {mem_limit: 1G}",
         (
             "limits.yaml:2:8: host.mem_limit: can't be given here; "
-            "expected one of reserve_memory, reserve_cpus, memory_overcommit, cpu_overcommit"
+            "expected one of reserve_memory, reserve_cpus, reserve_processes, memory_overcommit, cpu_overcommit"
         ),
     ),
     "a negative reserve": (
@@ -706,25 +725,61 @@ MISTAKES = {
         "version: 1\nbest_effort: [cpu_shares, cpu_shares]",
         'limits.yaml:2:27: best_effort: found "cpu_shares" twice; expected each name once',
     ),
+    "hints at the top": (
+        "version: 1\nthread_hints: true",
+        "limits.yaml:2:1: thread_hints: can't be given here; it belongs in defaults, groups or users",
+    ),
+    "a rank at the top": (
+        "version: 1\npriority: 1",
+        "limits.yaml:2:1: priority: can't be given here; it belongs in groups",
+    ),
+    "hints in a size": (
+        "version: 1\nsizes: {a: {thread_hints: true}}",
+        "limits.yaml:2:13: sizes.a.thread_hints: can't be given here; expected one of mem_limit, cpu_limit, pids_limit",
+    ),
     "hints with yes": (
-        "version: 1\nthread_hints: yes",
-        'limits.yaml:2:15: thread_hints: found "yes"; expected true or false',
+        "version: 1\ndefaults: {thread_hints: yes}",
+        'limits.yaml:2:26: defaults.thread_hints: found "yes"; expected true or false',
     ),
     "hints in capitals": (
-        "version: 1\nthread_hints: True",
-        'limits.yaml:2:15: thread_hints: found "True"; expected true or false',
+        "version: 1\nusers: {a: {thread_hints: True}}",
+        'limits.yaml:2:27: users.a.thread_hints: found "True"; expected true or false',
     ),
     "hints with a number": (
-        "version: 1\nthread_hints: 1",
-        'limits.yaml:2:15: thread_hints: found "1"; expected true or false',
+        "version: 1\ngroups: {a: {thread_hints: 1}}",
+        'limits.yaml:2:28: groups.a.thread_hints: found "1"; expected true or false',
     ),
     "hints with nothing": (
-        "version: 1\nthread_hints:",
-        "limits.yaml:2:14: thread_hints: nothing given; expected true or false",
+        "version: 1\ndefaults: {thread_hints: }",
+        "limits.yaml:2:26: defaults.thread_hints: nothing given; expected true or false",
     ),
     "hints in a list": (
-        "version: 1\nthread_hints: [true]",
-        "limits.yaml:2:15: thread_hints: found a list; expected true or false",
+        "version: 1\ndefaults: {thread_hints: [true]}",
+        "limits.yaml:2:26: defaults.thread_hints: found a list; expected true or false",
+    ),
+    "hints without limit": (
+        "version: 1\ndefaults: {thread_hints: unlimited}",
+        'limits.yaml:2:26: defaults.thread_hints: found "unlimited"; expected true or false',
+    ),
+    "applied by itself with yes": (
+        "version: 1\nauto_apply: yes",
+        'limits.yaml:2:13: auto_apply: found "yes"; expected true or false',
+    ),
+    "applied by itself with nothing": (
+        "version: 1\nauto_apply:",
+        "limits.yaml:2:12: auto_apply: nothing given; expected true or false",
+    ),
+    "applied by itself in a rule": (
+        "version: 1\ndefaults: {auto_apply: true}",
+        f"limits.yaml:2:12: defaults.auto_apply: can't be given here; {_FIELDS}",
+    ),
+    "too many processes reserved": (
+        "version: 1\nhost: {reserve_processes: 4194305}",
+        'limits.yaml:2:27: host.reserve_processes: found "4194305"; expected at most 4194304 processes',
+    ),
+    "a share of processes reserved": (
+        "version: 1\nhost: {reserve_processes: 10%}",
+        'limits.yaml:2:27: host.reserve_processes: found "10%"; expected a whole number',
     ),
 }
 

@@ -59,6 +59,7 @@ assert tuple(SERVERS) == tuple(keys.SERVERS)
 HOST = {
     "reserve_memory": ["1", "4G"],
     "reserve_cpus": ["0.5"],
+    "reserve_processes": ["0", "1000"],
     "memory_overcommit": ["0.5", "2", "unlimited"],
     "cpu_overcommit": ["1", "unlimited"],
 }
@@ -110,6 +111,7 @@ GIVEN = st.builds(
             "servers": some(SERVERS),
             "sizes": st.lists(st.sampled_from(SIZES), unique=True),
             "default_size": st.sampled_from(SIZES),
+            "thread_hints": st.sampled_from(["true", "false"]),
         },
     ),
 )
@@ -152,7 +154,7 @@ def policies(*how: str | None) -> st.SearchStrategy[Sections]:
             "host": some(HOST),
             "contact": st.sampled_from(["hub@example.org", "die IT (電話 1)"]),
             "best_effort": st.lists(st.sampled_from(list(FIELDS)), unique=True),
-            "thread_hints": st.sampled_from(["true", "false"]),
+            "auto_apply": st.sampled_from(["true", "false"]),
         },
     ).map(completed)
 
@@ -509,7 +511,8 @@ def written(rule: Rule) -> dict[str, Any]:
         place = told.setdefault("servers", {}) if key.startswith(keys.SERVERS_PREFIX) else told
         value = setting.value
         name = key.removeprefix(keys.SERVERS_PREFIX)
-        place[name] = list(value) if isinstance(value, tuple) else "unlimited" if value is None else str(value)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        place[name] = list(value) if isinstance(value, tuple) else "unlimited" if value is None else text
     more = {
         "until": rule.until and rule.until.isoformat(),
         "priority": None if rule.priority is None else str(rule.priority),
@@ -525,12 +528,14 @@ def rewritten(policy: Policy) -> Sections:
         for section in ("groups", "users", "sizes")
     }
     told |= {section: written(getattr(policy, section)) for section in ("defaults", "ceiling")}
-    told |= {"best_effort": sorted(policy.best_effort), "thread_hints": str(policy.thread_hints).lower()}
+    told |= {"best_effort": sorted(policy.best_effort), "auto_apply": str(policy.auto_apply).lower()}
     if policy.host is not None:
         overcommit = {"memory_overcommit": policy.host.memory_overcommit, "cpu_overcommit": policy.host.cpu_overcommit}
         reserve = {"reserve_memory": policy.host.reserve_memory, "reserve_cpus": policy.host.reserve_cpus}
         told["host"] = {key: "unlimited" if value is None else str(value) for key, value in overcommit.items()}
         told["host"] |= {key: str(value) for key, value in reserve.items() if value}
+        if policy.host.reserve_processes is not None:
+            told["host"]["reserve_processes"] = str(policy.host.reserve_processes)
     return told | {key: getattr(policy, key) for key in ("combine", "contact") if getattr(policy, key) is not None}
 
 

@@ -107,6 +107,76 @@ def test_the_nearest_rule_counts(user: str, groups: tuple[str, ...], expected: d
     assert given_to(user, groups, **SECTIONS) == expected
 
 
+TEMPORARY = {"until": "2026-06-02", "thread_hints": "true"}
+OVER = {"until": "2026-05-31", "thread_hints": "true"}
+HINTS = {
+    "nobody says anything": ({}, True, None),
+    "the defaults": ({"defaults": {"thread_hints": "false"}}, False, "defaults"),
+    "a group beats the defaults": (
+        {"defaults": {"thread_hints": "false"}, "groups": {"a": {"thread_hints": "true"}}},
+        True,
+        "group a",
+    ),
+    "a user beats a group": (
+        {"groups": {"a": {"thread_hints": "false"}}, "users": {"zoe": {"thread_hints": "true"}}},
+        True,
+        "user zoe",
+    ),
+    "for a time": (
+        {"users": {"zoe": {"thread_hints": "false", "temporarily": TEMPORARY}}},
+        True,
+        "user zoe, temporarily",
+    ),
+    "no longer": ({"users": {"zoe": {"thread_hints": "false", "temporarily": OVER}}}, False, "user zoe"),
+    **{
+        f"of several groups one turns them off, {combine}": (
+            {
+                "combine": combine,
+                "groups": {
+                    "a": {"thread_hints": "true"},
+                    "b": {"thread_hints": "false"},
+                    "c": {"thread_hints": "true"},
+                },
+            },
+            False,
+            "group b",
+        )
+        for combine in ("most", "least")
+    },
+    "the first of several groups": (
+        {
+            "combine": "first",
+            "groups": {
+                "a": {"thread_hints": "false", "priority": "1"},
+                "b": {"thread_hints": "true", "priority": "2"},
+                "c": {"priority": "3"},
+            },
+        },
+        True,
+        "group b",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "hinted", "rule"), HINTS.values(), ids=HINTS)
+def test_hints_are_given_unless_the_nearest_rule_says_no(
+    sections: dict[str, Any],
+    hinted: bool,
+    rule: str | None,
+) -> None:
+    """Off is what somebody wanted, so of several groups one suffices; with `first` it is the highest one's word."""
+    for groups in itertools.permutations("abc"):
+        found = resolve(policy(**sections), "zoe", groups)
+        assert (found.thread_hints, found.hints and found.hints.rule) == (hinted, rule)
+
+
+def test_groups_that_differ_in_hints_need_no_combine() -> None:
+    """There is one way for hints, so that nothing has to be said."""
+    text = b"version: 1\ndefaults: {mem_limit: 1G, cpu_limit: 1, pids_limit: 9}\n"
+    found = parse(text + b"groups: {a: {thread_hints: true}, b: {thread_hints: false}}", "limits.yaml")
+    assert resolve(found, "zoe", ("a", "b")).thread_hints is False
+
+
 def test_a_user_is_found_however_the_file_writes_the_name() -> None:
     """JupyterHub lower-cases names and the file may not; the entitlement keeps the hub's name, the rule the file's."""
     found = resolve(policy(users={"Ünal": {"cpu_limit": "2"}}), "u\u0308nal", (), "lab")
@@ -814,6 +884,13 @@ DAVE = Entitlement(
     servers={"count": Grant(value=0, rule="defaults", file="limits.yaml", line=3)},
     sizes=("s", "größer"),
     size="s",
+    hints=Grant(
+        value=False,
+        rule="group g, temporarily",
+        file="limits.yaml",
+        line=8,
+        until=datetime(2028, 1, 1, tzinfo=UTC),
+    ),
 )
 LABEL_OF_MORE = (
     '{"schema_version":1,"user":"dave","server":"lab","groups":[],"policy_sha256":"8ffaaba8","grants":{'
@@ -821,7 +898,9 @@ LABEL_OF_MORE = (
     '"pids_limit":{"value":9,"rule":"user dave, temporarily","file":"limits.yaml","line":7,'
     '"until":"2027-01-01T00:00:00+00:00"}},'
     '"servers":{"count":{"value":0,"rule":"defaults","file":"limits.yaml","line":3}},'
-    '"sizes":["s","gr\\u00f6\\u00dfer"],"size":"s"}'
+    '"sizes":["s","gr\\u00f6\\u00dfer"],"size":"s",'
+    '"thread_hints":{"value":false,"rule":"group g, temporarily","file":"limits.yaml","line":8,'
+    '"until":"2028-01-01T00:00:00+00:00"}}'
 )
 
 
@@ -857,6 +936,19 @@ NOT_MORE = {
     "a size in the list that is a number": ('["s",', "[1,", "sizes is int"),
     "a size that is a list": ('"size":"s"', '"size":["s"]', "size is list"),
     "a size that is null": ('"size":"s"', '"size":null', "size is NoneType"),
+    "hints that are a number": ('"value":false', '"value":0', "value is int"),
+    "hints that are a word": ('"value":false', '"value":"off"', "value is str"),
+    "hints without a rule": (
+        '"rule":"group g, temporarily",',
+        "",
+        "thread_hints has too many or too few of rule",
+    ),
+    "hints that were lowered": (
+        '"value":false,',
+        '"value":false,"clamped_by":"x",',
+        "thread_hints has too many or too few of clamped_by",
+    ),
+    "hints with an end that is none": ('"2028-01-01T00:00:00+00:00"', '"soon"', "until is 'soon'"),
 }
 
 

@@ -33,9 +33,9 @@ GOOD = {
     "for a time": f"version: 1\n{DEFAULTS}users: {{ann: {{until: '2026-12-31', "
     "temporarily: {mem_limit: 2G, until: '2026-12-31T18:00+01:00'}}}\n",
     "the rest": f"version: '1'\n{DEFAULTS}contact: a@b\ncombine: first\nbest_effort: [cpu_guarantee]\n"
-    "thread_hints: true\nhost: {reserve_memory: 1G, reserve_cpus: 0.5, "
+    "auto_apply: true\nhost: {reserve_memory: 1G, reserve_cpus: 0.5, reserve_processes: 1000, "
     "memory_overcommit: 1.5, cpu_overcommit: unlimited}\n"
-    "groups: {a: {priority: 1}}\n",
+    "groups: {a: {priority: 1, thread_hints: true}}\n",
 }
 BAD = {
     "no version": DEFAULTS,
@@ -60,7 +60,10 @@ BAD = {
     "a size twice": f"version: 1\n{DEFAULTS}sizes: {{s: {{}}}}\nusers: {{ann: {{sizes: [s, s]}}}}\n",
     "an unknown way to combine": f"version: 1\n{DEFAULTS}combine: max\n",
     "an unknown field": f"version: 1\n{DEFAULTS}best_effort: [memory]\n",
-    "yes": f"version: 1\n{DEFAULTS}thread_hints: 'yes'\n",
+    "yes": f"version: 1\n{DEFAULTS}auto_apply: 'yes'\n",
+    "hints with yes": f"version: 1\n{DEFAULTS}users: {{ann: {{thread_hints: 'yes'}}}}\n",
+    "hints at the top": f"version: 1\n{DEFAULTS}thread_hints: true\n",
+    "half a process": f"version: 1\n{DEFAULTS}host: {{reserve_processes: 0.5}}\n",
     "an empty contact": f"version: 1\n{DEFAULTS}contact: ''\n",
     "a factor of 0": f"version: 1\n{DEFAULTS}host: {{cpu_overcommit: 0}}\n",
 }

@@ -61,6 +61,8 @@ CARRIED = (
     "proof/conformance/report/conformance.css",
     "proof/conformance/report/conformance.html.j2",
     "proof/experiments/report/experiment.html.j2",
+    "spawners/templates/not_running.html",
+    "spawners/templates/spawn_pending.html",
     *(f"proof/probes/{one.name}" for one in (ROOT / "spawner_limits" / "proof" / "probes").glob("*.py")),
     *(f"notebook/{name}" for name in NOTEBOOK),
 )

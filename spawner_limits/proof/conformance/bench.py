@@ -19,6 +19,7 @@ import docker.errors
 from spawner_limits.engines import labels
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.where import CgroupError, find
+from spawner_limits.live.apply import update
 from spawner_limits.proof import interrupt
 from spawner_limits.proof.conformance.case import CannotError
 from spawner_limits.proof.engine import Command
@@ -318,13 +319,10 @@ class Subject:
 
     def update(self, **changes: Any) -> str | None:
         """`docker update` with the API's own keys (`CpuQuota=50000`); `None`, or what the engine answered."""
-        client: Any = self.bench.engine.client
-        url = client._url("/containers/{0}/update", self.container.id)  # noqa: SLF001  the SDK's own drops zeros
         try:
-            client._raise_for_status(client._post_json(url, data=changes))  # noqa: SLF001
-        except docker.errors.APIError as error:
+            return update(self.bench.engine.client, self.container.id, changes)
+        except docker.errors.NotFound as error:
             return str(error.explanation or error)
-        return None
 
 
 def probe(name: str, *arguments: object) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ What the engine answers, what `docker inspect` says, and what the Linux kernel's
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import docker.errors
 
 from spawner_limits.engines.docker import TABLE, host_config, translate
 from spawner_limits.limits import Limits
+from spawner_limits.live.apply import short
 from spawner_limits.proof import interrupt, windows
 from spawner_limits.proof.claims import KILLED, claim, ended, exactly, no_oom_kill, oom_kills
 from spawner_limits.proof.conformance.bench import START_S, Subject
@@ -41,7 +41,6 @@ _REFUSED_S = 0.5
 """so long a load that can start no process tries to"""
 _SETTLED_S = 0.3
 """for what the kernel ended to be seen as ended"""
-_BEFORE_CAUSE = re.compile(r"^Cannot update container \w+: (runc did not terminate successfully: exit status \d+: )?")
 _RECORD = tuple(dict.fromkeys(row.inspect for row in TABLE if row.inspect))
 
 
@@ -122,7 +121,7 @@ def in_force(made_change: Change) -> list[Verdict]:
             expected="success",
             seen="success" if made_change.reply is None else "refused",
             holds=made_change.reply is None,
-            reason="" if made_change.reply is None else f"{made_change.words} was refused: {_short(made_change.reply)}",
+            reason="" if made_change.reply is None else f"{made_change.words} was refused: {short(made_change.reply)}",
         ),
         *(exactly(f"HostConfig.{key}", str(value), str(record[key])) for key, value in made_change.asked.items()),
         *(
@@ -154,7 +153,7 @@ def unchanged(made_change: Change) -> list[Verdict]:
 def _same(made_change: Change, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Verdict:
     drift = [f"{key}: {before.get(key)} → {text}" for key, text in after.items() if before.get(key) != text]
     told = f"{what} after {made_change.words}"
-    refused = f"{made_change.words} was refused ({_short(made_change.reply or '')})"
+    refused = f"{made_change.words} was refused ({short(made_change.reply or '')})"
     return claim(
         told,
         expected="unchanged",
@@ -163,11 +162,6 @@ def _same(made_change: Change, what: str, before: Mapping[str, Any], after: Mapp
         reason=f"{refused}, but in {what} {'; '.join(drift)}" if drift else f"{refused}, and {what} did not change",
         files=drift,
     )
-
-
-def _short(reply: str) -> str:
-    """An engine's answer without what comes before the cause: the container, and the runtime's exit."""
-    return _BEFORE_CAUSE.sub("", " ".join(reply.split())).removesuffix(": unknown").strip()
 
 
 def unpressed(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spawner_limits.kernel.kmsg import KernelLog, kills
 from spawner_limits.limits import Limits
 from spawner_limits.proof import interrupt
 from spawner_limits.proof.claims import KILLED, claim, ended, oom_kills
@@ -17,7 +18,6 @@ from spawner_limits.proof.conformance.setting import Setting, made
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.proof.experiments import lines
 from spawner_limits.proof.experiments.experiment import Experiment, Figure, Judged
-from spawner_limits.proof.experiments.kmsg import KernelLog, kills
 from spawner_limits.proof.experiments.stairs import size
 from spawner_limits.proof.plot import Plot, Point
 from spawner_limits.units import MIB

@@ -1,0 +1,125 @@
+"""`spawner-limits apply`: bring running servers to what the policy gives now, and read back whether it is so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from spawner_limits.cli import hub as hubs
+from spawner_limits.cli import out, running
+from spawner_limits.cli import plan as plans
+from spawner_limits.errors import PolicyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from spawner_limits.live.apply import Applied
+    from spawner_limits.policy.model import Policy
+
+
+def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
+    users: running.Users = None,
+    file: running.File = running.POLICY,
+    under: running.Under = None,
+    hub: hubs.Address = hubs.DEFAULT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, as `plan` does.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Lower memory also below what is in use: the Linux kernel may kill.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something may be killed.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Change the limits of running servers to what the policy gives them now. Nothing is restarted or removed.
+
+    What needs a restart, and memory that is in use, stays as it is and is told.
+    Exit code: 0 every server has what the policy gives, 1 one has not, 2 usage, 4 engine or hub not reachable.
+    """
+    from spawner_limits.live.apply import apply_all  # noqa: PLC0415  the docker SDK
+    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+
+    if dry_run:
+        plans.plan(users, file, under, hub, json)
+    policy, found = plans.made(file, under, hub, users)
+    if force:
+        _agree(found, yes=yes, asks=not json)
+    engine = running.engine()
+    with reachable():
+        done = apply_all(engine.client, found, engine.records, engine.machine, force=force)
+    if json:
+        out.show_json({"policy_sha256": policy.sha256, "servers": [_as_object(one) for one in done]})
+    else:
+        out.show(*_told(done, len(found)))
+    changed = _has_changed(file, policy)
+    raise typer.Exit(int(changed or not all(one.holds for one in done)))
+
+
+def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
+    """Say what may die, and go on only if that may be."""
+    from spawner_limits.live.plan import How  # noqa: PLC0415
+
+    stuck = {running.whose(one.server): step.why for one in found for step in one.steps if step.how is How.IMPOSSIBLE}
+    if stuck:
+        told = "; ".join(f"{name}: {why}" for name, why in stuck.items())
+        hubs.agree(f"Processes of these may be killed by the Linux kernel: {told}", yes=yes, asks=asks)
+
+
+def _has_changed(file: Path, policy: Policy) -> bool:
+    """Whether the policy is another one by now; then what was done may be of yesterday, and that is told."""
+    from spawner_limits.policy.file import load  # noqa: PLC0415
+
+    try:
+        is_same = load(file).sha256 == policy.sha256
+    except PolicyError:
+        is_same = False
+    if not is_same:
+        typer.echo(f"spawner-limits: {file} has changed meanwhile; run apply again", err=True)
+    return not is_same
+
+
+# -- for people ----------------------------------------------------------------------------------------------------
+
+
+def _told(done: Sequence[Applied], count: int) -> Iterator[RenderableType]:
+    if not done:
+        yield Text(f"{'1 server runs' if count == 1 else f'{count} servers run'}, and nothing was to be changed"
+                   if count else "no server runs on this machine")  # fmt: skip
+    for one in done:
+        yield out.heading(f"{running.whose(one.plan.server)}: {'HELD' if one.holds else 'not as the policy says'}")
+        yield from (out.indented(line) for line in _lines(one))
+
+
+def _lines(one: Applied) -> Iterator[str]:
+    left = {different.field for different in one.left}
+    for step in one.plan.steps:
+        if step.field not in left:
+            yield f"{step.field} is {step.gives} (it was {step.has})"
+        else:
+            yield f"{step.field} is still {step.has}, the policy gives {step.gives}" + (
+                f": {step.why}" if step.why else ""
+            )
+    from spawner_limits.live.apply import short  # noqa: PLC0415  the docker SDK
+
+    yield from (f"the engine refused: {short(answer)}" for answer in one.refusals)
+    yield from filter(None, (one.plan.problem, one.problem))
+
+
+# -- for programs --------------------------------------------------------------------------------------------------
+
+
+def _as_object(one: Applied) -> dict[str, Any]:
+    return {
+        **plans.as_object(one.plan),
+        "holds": one.holds,
+        "told": [dict(part) for part in one.told],
+        "refused": list(one.refusals),
+        "left": [
+            {"field": left.field, "file": left.file, "found": left.found, "expected": list(left.expected)}
+            for left in one.left
+        ],
+        "problem": one.problem or one.plan.problem or None,
+    }

@@ -1,0 +1,121 @@
+"""`spawner-limits plan`: what each running server has, what the policy gives it now, and what a change would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from spawner_limits.cli import hub as hubs
+from spawner_limits.cli import out, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from spawner_limits.live.plan import Plan, Step
+    from spawner_limits.policy.model import Policy
+
+_WIDTHS = (14, 12, 18)
+_HEAD = ("Limit", "Policy", "Now", "Change")
+
+
+def plan(
+    users: running.Users = None,
+    file: running.File = running.POLICY,
+    under: running.Under = None,
+    hub: hubs.Address = hubs.DEFAULT,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Compare each running server with the policy as it is now, and say what `apply` would do.
+
+    A change is live, needs a restart of the server, or is impossible now: more is in use than the new limit.
+    Exit code: 0 no drift, 1 drift, 2 usage, or an invalid policy, 3 a server's limits can't be known, 4 engine or hub
+    not reachable.
+    """
+    policy, plans = made(file, under, hub, users)
+    if json:
+        out.show_json({"policy_sha256": policy.sha256, "servers": [as_object(one) for one in plans]})
+    else:
+        out.show(*told(plans))
+    raise typer.Exit(exit_code(one.exit_code for one in plans))
+
+
+def exit_code(codes: Iterable[int]) -> int:
+    """Of all servers: that something is wrong counts more than that something is not known."""
+    found = set(codes)
+    return next((code for code in (1, 3) if code in found), 0)
+
+
+def made(file: Path, under: Path | None, hub: str, users: Sequence[str] | None) -> tuple[Policy, tuple[Plan, ...]]:
+    """The policy, and the plans of all running servers of its hub, or of some users. PolicyError, UnreachableError."""
+    from spawner_limits.live import apply, servers  # noqa: PLC0415  the docker SDK
+    from spawner_limits.policy.file import load  # noqa: PLC0415  YAML
+    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+
+    policy = load(file)
+    rules, engine = running.rules(policy, hub), running.engine()
+    with reachable():
+        found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
+        ours, others = running.divided(found, under or file)
+        running.tell_others(others)
+        return policy, apply.plans(ours, engine.records, rules.entitle, engine.machine)
+
+
+# -- for people ----------------------------------------------------------------------------------------------------
+
+
+def told(plans: Sequence[Plan]) -> Iterator[RenderableType]:
+    """All plans: first the line that matters, then those that drift."""
+    drifting = [one for one in plans if one.drifts]
+    if not plans:
+        yield Text("no server runs on this machine")
+    else:
+        count = "1 server runs" if len(plans) == 1 else f"{len(plans)} servers run"
+        yield out.heading(f"{count}; {len(drifting) or 'none'} otherwise than the policy says")
+    for one in drifting:
+        yield ""
+        yield out.heading(running.whose(one.server))
+        yield from (out.indented(text) for text in ([one.problem] if one.problem else []))
+        if one.steps:
+            yield out.rows([(step.field, step.gives, step.has, _how(step)) for step in one.steps], *_WIDTHS, head=_HEAD)
+
+
+def _how(step: Step) -> str:
+    return f"{step.how.value}: {step.why}" if step.why else step.how.value
+
+
+# -- for programs --------------------------------------------------------------------------------------------------
+
+
+def as_object(one: Plan) -> dict[str, Any]:
+    """One plan."""
+    grants = one.entitlement.grants if one.entitlement is not None else {}
+    return {
+        "user": one.server.user,
+        "server": one.server.server,
+        "container": one.server.name,
+        "container_id": one.server.id,
+        "drift": one.drifts,
+        "problem": one.problem or None,
+        "policy": {out.KEYS[name]: {**out.known(grant.value), "rule": grant.rule} for name, grant in grants.items()},
+        "steps": [step_object(step) for step in one.steps],
+    }
+
+
+def step_object(step: Step) -> dict[str, Any]:
+    """One limit that is not as it should be."""
+    return {
+        "field": step.field,
+        "has": step.has,
+        "expected": step.gives,
+        "how": step.how.value,
+        "why": step.why or None,
+        "files": [
+            {"file": one.file, "found": one.found, "expected": list(one.expected), "reason": one.reason or None}
+            for one in step.differences
+        ],
+    }

@@ -1,0 +1,171 @@
+"""`spawner-limits ps`: every server on this machine, with its limits, whether they are in force, and its OOM kills."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from spawner_limits import units
+from spawner_limits.cli import out, running
+from spawner_limits.cli.plan import exit_code, step_object
+from spawner_limits.limits import tell
+from spawner_limits.live.plan import used_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.live.plan import Step
+    from spawner_limits.live.records import Record
+    from spawner_limits.live.servers import Server
+    from spawner_limits.policy.entitlement import Entitlement
+
+_WIDTHS = (18, 30)
+_HEAD = ("Server", "Memory", "Limits")
+_KILLS = 3
+"""so many are named; JSON has all"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What is known of one server."""
+
+    server: Server
+    entitlement: Entitlement | None
+    """what it was given last"""
+    shown: Snapshot | None = None
+    drift: tuple[Step, ...] = ()
+    attested: Record | None = None
+    kills: tuple[Record, ...] = ()
+    problem: str = ""
+    """why its limits can't be read"""
+
+
+def ps(
+    users: running.Users = None,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show each running server: its limits, when they were attested, whether they still hold, and its OOM kills.
+
+    What drifts here is not what the server was given; whether that is what the policy gives today, `plan` says.
+    Exit code: 0 no drift, 1 drift, 3 a server's limits can't be known, 4 engine not reachable.
+    """
+    from spawner_limits.live import servers  # noqa: PLC0415  the docker SDK
+    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+
+    engine = running.engine()
+    with reachable():
+        found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
+    with ThreadPoolExecutor(servers.THREADS) as pool:
+        rows = tuple(pool.map(lambda one: _row(one, engine), found))
+    if json:
+        out.show_json({"servers": [_as_object(one) for one in rows]})
+    else:
+        out.show(*_told(rows))
+    raise typer.Exit(exit_code(1 if one.drift else 3 if one.problem else 0 for one in rows))
+
+
+def _row(server: Server, engine: running.Engine) -> Row:
+    from spawner_limits.kernel.where import CgroupError  # noqa: PLC0415
+    from spawner_limits.live import servers  # noqa: PLC0415
+    from spawner_limits.live.plan import plan  # noqa: PLC0415
+
+    attested: Record | None = None
+    kills: tuple[Record, ...] = ()
+    entitlement = server.entitlement
+    try:
+        entitlement = servers.in_force(server, engine.records)
+        attested = next(reversed([*servers.events(server, engine.records, "attested")]), None)
+        kills = tuple(servers.events(server, engine.records, "oom"))
+        shown = servers.reading(server)
+    except (CgroupError, OSError) as error:
+        return Row(server=server, entitlement=entitlement, attested=attested, kills=kills, problem=str(error))
+    made = None if entitlement is None else plan(server, entitlement, shown, engine.machine)
+    return Row(
+        server=server,
+        entitlement=entitlement,
+        shown=shown,
+        drift=made.steps if made is not None else (),
+        attested=attested,
+        kills=kills,
+        problem=made.problem if made is not None else server.problem,
+    )
+
+
+# -- for people ----------------------------------------------------------------------------------------------------
+
+
+def _told(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    if not rows:
+        yield Text("no server runs on this machine")
+        return
+    yield out.rows([], *_WIDTHS, head=_HEAD)
+    for one in rows:
+        yield out.rows([(running.whose(one.server), _memory(one), _state(one))], *_WIDTHS)
+        yield from (out.indented(line) for line in _lines(one))
+
+
+def _memory(one: Row) -> str:
+    used = None if one.shown is None else used_bytes(one.shown)
+    limit = one.entitlement.limits.mem_limit if one.entitlement is not None else None
+    if used is None:
+        return "unknown"
+    return units.format_size(used) if limit is None else units.size_usage(used, limit)
+
+
+def _state(one: Row) -> str:
+    when = f"attested {one.attested.at.astimezone():%H:%M:%S}" if one.attested is not None else "not attested"
+    if one.problem and not one.drift:
+        return "UNKNOWN"
+    return f"{when}, DRIFT" if one.drift else f"{when}, no drift"
+
+
+def _lines(one: Row) -> Iterator[str]:
+    if one.entitlement is not None:
+        yield summary(one.entitlement)
+    yield from (f"{step.field}: {step.has}, expected {step.gives}" for step in one.drift)
+    if one.problem:
+        yield one.problem
+    if one.kills:
+        count = sum(int(kill.details.get("count", 1)) for kill in one.kills)
+        yield f"{count} OOM kill{'' if count == 1 else 's'}: {', '.join(map(_kill, one.kills[-_KILLS:]))}"
+
+
+def _kill(kill: Record) -> str:
+    """`python3 (PID 4711) at 21:14:02`."""
+    process, pid = kill.details.get("process"), kill.details.get("pid")
+    who = f"{process} (PID {pid})" if process else "a process that is not known"
+    return f"{who} at {kill.at.astimezone():%H:%M:%S}"
+
+
+def summary(entitlement: Entitlement) -> str:
+    """All limits in one line."""
+    return ", ".join(f"{name} {tell(name, grant.value)}" for name, grant in entitlement.grants.items()) or "no limits"
+
+
+# -- for programs --------------------------------------------------------------------------------------------------
+
+
+def _as_object(one: Row) -> dict[str, Any]:
+    grants = one.entitlement.grants if one.entitlement is not None else {}
+    return {
+        "user": one.server.user,
+        "server": one.server.server,
+        "container": one.server.name,
+        "container_id": one.server.id,
+        "started": one.server.started.isoformat() if one.server.started is not None else None,
+        "limits": {out.KEYS[name]: {**out.known(grant.value), "rule": grant.rule} for name, grant in grants.items()},
+        "attested": one.attested.at.isoformat() if one.attested is not None else None,
+        "attested_reason": None if one.attested is not None else "no record of it",
+        "attestation_seconds": one.attested.details.get("seconds") if one.attested is not None else None,
+        "memory_used_bytes": None if one.shown is None else used_bytes(one.shown),
+        "drift": [step_object(step) for step in one.drift],
+        "problem": one.problem or None,
+        "oom_kills": [{"at": kill.at.isoformat(), **kill.details} for kill in one.kills],
+    }

@@ -1,0 +1,111 @@
+"""`Records`: what happened to each container's limits, kept beside the engine for whoever looks later.
+
+One file a container, a line of JSON an event, only ever appended to: the hub, its service and the commands all write,
+and each line is written at one go. The directory is on a tmpfs, as what it tells of ends with the host's uptime.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+Event = Literal["attested", "oom", "applied", "ended"]
+_EVENTS = frozenset(get_args(Event))
+VARIABLE = "SPAWNER_LIMITS_RECORDS"
+_DIRECTORY = Path("/run/spawner-limits")
+_SUFFIX = ".jsonl"
+_LOCK = ".lock"
+_MOST = 1 << 20
+"""bytes that are read of a file: its end; a container that dies thousands of times shall not fill memory"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One thing that happened."""
+
+    at: datetime
+    """in UTC"""
+    event: Event
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """what JSON can carry; by the event"""
+
+
+class Records:
+    """The records of one engine's containers."""
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is made yet: the first record makes the directory, for its owner alone."""
+        self.directory = directory
+
+    def append(self, container: str, event: Event, **details: Any) -> Record:
+        """Keep one event of the container with that whole id, as of now. OSError where it can't be written."""
+        record = Record(at=datetime.now(UTC), event=event, details=details)
+        line = json.dumps({"at": record.at.isoformat(), "event": event, **details}, separators=(",", ":"))
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self._path(container), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # at one go: others append too
+            os.write(handle, f"{line}\n".encode())
+        finally:
+            os.close(handle)
+        return record
+
+    def of(self, container: str) -> tuple[Record, ...]:
+        """What is known of a container, from the oldest on; lines that are none are left out. OSError."""
+        try:
+            with self._path(container).open("rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - _MOST))
+                lines = stream.read(_MOST).splitlines()
+        except FileNotFoundError:
+            return ()
+        return tuple(record for line in lines if (record := _record(line)) is not None)
+
+    def forget(self, but: Collection[str]) -> None:
+        """Remove the files of containers that are not among these whole ids."""
+        for path in (*self.directory.glob(f"*{_SUFFIX}"), *self.directory.glob(f"*{_LOCK}")):
+            if path.stem not in but:
+                with suppress(FileNotFoundError):
+                    path.unlink()
+
+    @contextmanager
+    def alone(self, container: str) -> Iterator[None]:
+        """Let one at a time change a container; the lock goes with whoever held it. OSError."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self.directory / f"{container}{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _path(self, container: str) -> Path:
+        return self.directory / f"{container}{_SUFFIX}"
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        told = json.loads(line)
+        at, event = datetime.fromisoformat(told.pop("at")), told.pop("event")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # cut short, or not ours
+        return None
+    return Record(at=at, event=event, details=told) if event in _EVENTS and at.tzinfo is not None else None
+
+
+def usual() -> Records:
+    """Where this account keeps them: `SPAWNER_LIMITS_RECORDS`, else root's place, else a directory of its own."""
+    if given := os.environ.get(VARIABLE):
+        return Records(Path(given))
+    if os.geteuid() == 0:
+        return Records(_DIRECTORY)
+    own = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Records(Path(own) / f"spawner-limits-{os.geteuid()}")

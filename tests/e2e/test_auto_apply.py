@@ -1,0 +1,162 @@
+"""`auto_apply: true`: a changed policy, and a grant that ends, reach running servers by themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from spawner_limits.live import servers
+from spawner_limits.live.hub import StrangerError
+from spawner_limits.live.records import Records
+from spawner_limits.live.service import Groups, Service, run
+from spawner_limits.policy.standing import Standing
+from spawner_limits.units import MIB
+from tests.e2e.conftest import TestHub
+
+WITHIN_S = 5
+POLICY = """\
+version: 1
+auto_apply: true
+defaults: {{mem_limit: {defaults}, cpu_limit: {cores}, pids_limit: 200}}
+groups:
+  students: {{mem_limit: {students}}}
+users:
+  eve: {{cpu_limit: 0.8, temporarily: {{mem_limit: {eve}, until: "{until}"}}}}
+"""
+USUAL = {"defaults": "256M", "students": "320M", "eve": "384M", "cores": "1", "until": "2999-12-31"}
+
+
+@pytest.fixture(scope="module")
+def hub(client, tmp_path_factory):
+    """A hub with the service, and servers of dan, sue and eve, of whom the latter two are students."""
+    folder = tmp_path_factory.mktemp("service-hub")
+    policy = folder / "limits.yaml"
+    policy.write_text(POLICY.format(**USUAL))
+    before = dict(os.environ)
+    os.environ |= {
+        "SPAWNER_LIMITS_TEST_POLICY": str(policy),
+        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
+        "SPAWNER_LIMITS_RECORDS": str(folder / "records"),
+    }
+    config, people = Path(__file__).with_name("serviced_config.py"), ("dan", "sue", "eve")
+    groups = {"students": ["sue", "eve"]}
+    with TestHub(users=people, groups=groups, config=config, log=folder / "hub.log") as running:
+        running.policy = policy
+        for user in people:
+            answer, events = running.start(user)
+            assert answer.status_code == 201 or events[-1].get("ready"), (answer.text, events)
+        yield running
+    os.environ.clear()
+    os.environ.update(before)
+    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
+
+
+def write(hub, **given):
+    """Put a policy in the file's place, as `set` does; when."""
+    new = hub.policy.with_suffix(".new")
+    new.write_text(POLICY.format(**{**USUAL, **given}))
+    new.replace(hub.policy)
+    return time.monotonic()
+
+
+def memory(hub, user):
+    """MiB, by the Linux kernel."""
+    server = servers.server(hub.container(user))
+    shown = servers.reading(server).limits
+    return int(shown.get("memory.limit_in_bytes") or shown["memory.max"]) // MIB
+
+
+def await_memory(hub, wanted, *, since, within=WITHIN_S):
+    """Wait until the Linux kernel shows it for each of these users."""
+    while (seen := {user: memory(hub, user) for user in wanted}) != wanted:
+        assert time.monotonic() - since < within, (seen, hub.said()[-3000:])
+        time.sleep(0.1)
+
+
+def test_a_changed_file_reaches_running_servers(hub):
+    """By each one's rule and groups, within 5 s, and nothing is restarted."""
+    pids = {user: hub.container(user)["State"]["Pid"] for user in ("dan", "sue", "eve")}
+    await_memory(hub, {"dan": 256, "sue": 320, "eve": 384}, since=time.monotonic())
+    since = write(hub, defaults="272M", students="336M", eve="400M", cores="0.9")
+    await_memory(hub, {"dan": 272, "sue": 336, "eve": 400}, since=since)
+    assert {user: hub.container(user)["State"]["Pid"] for user in pids} == pids
+    assert hub.container("dan")["HostConfig"]["CpuQuota"] == 90_000
+    assert hub.container("eve")["HostConfig"]["CpuQuota"] == 80_000
+    told = "mem_limit 256 MiB → 272 MiB; memswap_limit 256 MiB → 272 MiB; cpu_limit 1.00 cores → 0.90 cores: applied"
+    assert f"dan ({hub.prefix}-dan): {told}" in hub.said()
+
+
+def test_a_grant_that_ends_is_taken_back(hub):
+    """At its moment, with no change of the file."""
+    until = datetime.now(UTC) + timedelta(seconds=5)
+    since = write(hub, eve="448M", until=f"{until:%Y-%m-%dT%H:%M:%S}+00:00")
+    await_memory(hub, {"eve": 448}, since=since)
+    await_memory(hub, {"eve": 320, "sue": 320}, since=since, within=5 + WITHIN_S)
+
+
+def test_memory_in_use_is_not_taken_away(hub, client):
+    """A limit below what is in use is said once, and the server keeps what it has; others are brought to theirs."""
+    since = write(hub)
+    await_memory(hub, {"dan": 256, "sue": 320}, since=since)
+    container = hub.container("dan")["Id"]
+    load = client.exec_create(container, ["python3", "-c", "import time; x = bytearray(120 << 20); time.sleep(60)"])[
+        "Id"
+    ]
+    client.exec_start(load, detach=True)
+    while servers.reading(servers.server(hub.container("dan"))).memory_current_bytes < 190 * MIB:
+        assert time.monotonic() - since < 60
+        time.sleep(0.1)
+    try:
+        since = write(hub, defaults="160M", students="288M", eve="288M")
+        await_memory(hub, {"sue": 288, "eve": 288}, since=since)
+        time.sleep(1)
+        assert memory(hub, "dan") == 256
+        (line,) = [line for line in hub.said().splitlines() if "mem_limit 256 MiB → 160 MiB" in line]
+        assert "not in force" in line
+        assert "are in use, the limit would be 160 MiB" in line
+        assert client.exec_inspect(load)["Running"]
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(client.exec_inspect(load)["Pid"], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("parents", [[1, 1], [7, 1]], ids=["its own hub", "a hub that came after its own"])
+def test_a_hub_that_does_not_know_the_service(hub, tmp_path, parents, caplog):
+    """A token that its own hub refuses is an error; after the hub was killed, the next one has its own service."""
+    groups, above = Groups(hub.api_url, "wrong"), iter(parents)
+    service = Service(standing=Standing(hub.policy), groups=groups, records=Records(tmp_path))
+    with pytest.raises(StrangerError) if parents == [1, 1] else nullcontext():
+        run(service, parent=lambda: next(above))
+    told = [record.getMessage() for record in caplog.records]
+    assert ("the hub that started this service has gone, and the one there now has its own" in told) == (
+        parents[0] == 7
+    )
+    service.client.close()
+
+
+def test_without_auto_apply_running_servers_keep_what_they_have(hub):
+    """The file alone says whether it is applied."""
+    write(hub)
+    await_memory(hub, {"sue": 320}, since=time.monotonic())
+    hub.policy.write_text(POLICY.format(**{**USUAL, "students": "352M"}).replace("auto_apply: true\n", ""))
+    time.sleep(2)
+    assert memory(hub, "sue") == 320
+    write(hub)
+
+
+def test_groups_are_those_that_the_hub_has_now(hub):
+    """The service's scopes suffice to ask for them: sue has left the group that her container's label still names."""
+    write(hub)
+    await_memory(hub, {"sue": 320, "eve": 384}, since=time.monotonic())
+    assert hub.api("DELETE", "/groups/students/users", json={"users": ["sue"]}).ok
+    try:
+        since = write(hub, students="336M", eve="400M")
+        await_memory(hub, {"sue": 256, "eve": 400}, since=since)
+    finally:
+        hub.api("POST", "/groups/students/users", json={"users": ["sue"]})

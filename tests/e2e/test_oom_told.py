@@ -1,0 +1,229 @@
+"""OOM kills, told: to the user in JupyterLab and on the hub's pages, to the administrator in the hub's log."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.e2e.conftest import TestHub
+
+HERE = Path(__file__).parent
+WAIT_MS = 60_000
+POLICY = """\
+version: 1
+contact: Ann <ann@example.org>
+defaults: {mem_limit: 256M, cpu_limit: 1, pids_limit: 200}
+groups:
+  students: {mem_limit: 288M}
+users:
+  tim: {mem_limit: 40M}
+"""
+PEOPLE = ("sam", "kim", "tim", "kay")
+HOG = """
+import mmap
+open("/proc/self/oom_score_adj", "w").write("1000")
+taken = mmap.mmap(-1, 400 << 20)
+for at in range(0, len(taken), 4096): taken[at] = 1
+"""
+CLOCK = r"\d\d:\d\d [A-Z]+"
+
+
+@pytest.fixture(scope="module")
+def hub(client, tmp_path_factory):
+    """A hub for a few people, of whom sam and kay are students."""
+    folder = tmp_path_factory.mktemp("oom-hub")
+    policy = folder / "limits.yaml"
+    policy.write_text(POLICY)
+    before = dict(os.environ)
+    os.environ |= {
+        "SPAWNER_LIMITS_TEST_POLICY": str(policy),
+        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
+        "SPAWNER_LIMITS_RECORDS": str(folder / "records"),
+    }
+    groups, config = {"students": ["sam", "kay"]}, HERE / "oom_config.py"
+    with TestHub(users=PEOPLE, groups=groups, config=config, log=folder / "hub.log") as running:
+        running.folder = folder
+        yield running
+    os.environ.clear()
+    os.environ.update(before)
+    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, without windows."""
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page with cookies of its own."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+def log_in(page, hub, user):
+    """Fill in the hub's form."""
+    page.goto(hub.url)
+    page.fill("#username_input", user)
+    page.fill("#password_input", hub.passwords[user])
+    page.click("#login_submit")
+
+
+def eventually(what, seconds=20):
+    """The first true value of `what()`."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, f"nothing in {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+def running(hub, user):
+    """Start a user's server; its container."""
+    answer, events = hub.start(user)
+    assert answer.status_code == 201 or events[-1].get("ready"), (answer.text, events)
+    return hub.container(user)
+
+
+def hog(client, container):
+    """Take more memory than there is, as a Jupyter kernel may: a process that is not the server."""
+    made = client.exec_create(container["Id"], ["python3", "-c", HOG])["Id"]
+    client.exec_start(made)
+    assert client.exec_inspect(made)["ExitCode"] == 137
+
+
+def take_the_server(client, container):
+    """Have the Linux kernel take the server itself: it is the worst, and something else asks for more."""
+    wanted = [row[1] for row in client.top(container["Id"])["Processes"] if "jupyterhub-singleuser" in row[-1]]
+    for pid in wanted:
+        Path("/proc", pid, "oom_score_adj").write_text("1000")
+    made = client.exec_create(container["Id"], ["python3", "-c", HOG.replace("1000", "0")])["Id"]
+    client.exec_start(made, detach=True)
+
+
+def ended(hub, user):
+    """Wait until the hub knows that a user's server has ended."""
+    eventually(lambda: "" not in hub.api("GET", f"/users/{user}").json()["servers"])
+
+
+def shown(client, container, path="/home/jovyan/work/OUT_OF_MEMORY.md"):
+    """What the container has in a file; empty where it has none."""
+    made = client.exec_create(container["Id"], ["sh", "-c", f"stat -c %u:%g {path} && cat {path}"])["Id"]
+    text = client.exec_start(made, demux=True)[0]
+    return (text or b"").decode()
+
+
+def records(hub, container):
+    """What was kept about a container, without the moments."""
+    lines = (hub.folder / "records" / f"{container['Id']}.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "at"} for line in lines]
+
+
+def test_a_person_sees_both_in_the_browser(client, hub, page):
+    """In JupyterLab, without a reload, that a process was ended; and on the hub's page that the server was."""
+    log_in(page, hub, "sam")
+    page.wait_for_url("**/user/sam/lab**", timeout=WAIT_MS)
+    listing = page.locator(".jp-DirListing-content")
+    expect(listing).to_contain_text("mnist.ipynb", timeout=WAIT_MS)
+    container = hub.container("sam")
+    hog(client, container)
+    expect(listing).to_contain_text("OUT_OF_MEMORY.md", timeout=25_000)
+    page.get_by_text("OUT_OF_MEMORY.md").first.dblclick()
+    expect(page.locator(".cm-content")).to_contain_text("was ended, which held", timeout=WAIT_MS)
+    expect(page.locator(".cm-content")).to_contain_text("at its memory limit of 288 MiB (rule: group students)")
+    page.screenshot(path=hub.folder / "lab.png")
+    take_the_server(client, container)
+    ended(hub, "sam")
+    page.goto(f"{hub.url}user/sam/lab")
+    expect(page.locator("#last-end")).to_have_text(re.compile(
+        rf"Your server was stopped at {CLOCK}: it reached its memory limit of 288 MiB \(rule: group students\)\. "
+        r"When you start it again, load less data at once, or ask Ann <ann@example\.org> for more\."
+    ), timeout=WAIT_MS)  # fmt: skip
+    page.screenshot(path=hub.folder / "not_running.png")
+    page.click("#start")
+    expect(page.locator("#last-end")).to_contain_text("it reached its memory limit of 288 MiB", timeout=WAIT_MS)
+    page.screenshot(path=hub.folder / "spawn_pending.png")
+    page.wait_for_url("**/user/sam/lab**", timeout=WAIT_MS)
+    hub.stop("sam")
+    page.goto(f"{hub.url}user/sam/lab")
+    expect(page.locator("#start")).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator("#last-end")).to_have_count(0)
+
+
+def test_only_one_process_of_a_server(client, hub):
+    """The file in it, the line in the hub's log, and the record; a second kill is added; the user's own file stays."""
+    container = running(hub, "kay")
+    hog(client, container)
+    text = eventually(lambda: shown(client, container))
+    assert text.startswith("1000:100\n<!-- spawner-limits ")
+    limit = r"at its memory limit of 288 MiB \(rule: group students\)"
+    when = r"\d{4}-\d\d-\d\d [\d:]{8} [A-Z]+"
+    assert re.search(rf"\n- {when}: `python3` was ended, which held \d+ MiB, {limit}\n", text), text
+    assert "or ask Ann <ann@example.org> for more" in text
+    told = rf"of kay: the OOM killer took python3 \(pid \d+\), which held \d+ MiB, {limit}; the server goes on"
+    assert re.search(told, hub.said())
+    hog(client, container)
+    eventually(lambda: shown(client, container).count("was ended, which held") == 2)
+    write = "printf mine > /home/jovyan/work/OUT_OF_MEMORY.md"
+    client.exec_start(client.exec_create(container["Id"], ["sh", "-c", write])["Id"])
+    hog(client, container)
+    eventually(lambda: "kay was not told of it by /home/jovyan/work/OUT_OF_MEMORY.md" in hub.said())
+    assert shown(client, container).endswith("\nmine")
+    told = [one for one in records(hub, container) if one["event"] == "oom"]
+    assert [(one["count"], one["process"], one["user"], one["server_died"]) for one in told] == [
+        (1, "python3", "kay", False)
+    ] * 3
+    hub.stop("kay")
+    assert "The server of kay ended" not in hub.said()
+
+
+def test_a_server_that_is_killed_while_it_starts(hub):
+    """The spawn fails at once, not after `http_timeout`, and says why."""
+    begin = time.monotonic()
+    answer, events = hub.start("tim")
+    message = events[-1]["message"] if events else answer.json()["message"]
+    assert re.search(
+        rf"Your server was stopped at {CLOCK}: it reached its memory limit of 40 MiB \(rule: user tim\)\. When you "
+        r"start it again, load less data at once, or ask Ann <ann@example\.org> for more\.", message
+    ), message  # fmt: skip
+    assert time.monotonic() - begin < 60
+
+
+def restarted(hub):
+    """Restart the hub's process, in the same folder."""
+    folder = Path(f"/proc/{hub._process.pid}/cwd").resolve()
+    hub._process.send_signal(signal.SIGTERM)
+    hub._process.wait(60)
+    hub._start(folder)
+
+
+def test_a_server_that_somebody_killed(client, hub, page):
+    """Memory is not blamed; and the page says it still after a restart of the hub, until the server was started."""
+    container = running(hub, "kim")
+    os.kill(container["State"]["Pid"], signal.SIGKILL)
+    ended(hub, "kim")
+    assert "The server of kim ended: SIGKILL, and not by the OOM killer" in hub.said()
+    assert re.search(r"User kim server stopped, with exit code: .*SIGKILL, and not by the OOM killer", hub.said())
+    assert [(one["event"], one.get("cause")) for one in records(hub, container)][-1] == ("ended", "killed")
+    restarted(hub)
+    log_in(page, hub, "kim")
+    expect(page.locator("#last-end")).to_contain_text("somebody or something ended it (SIGKILL)", timeout=WAIT_MS)
+    page.wait_for_url("**/user/kim/lab**", timeout=WAIT_MS)
+    hub.stop("kim")
+    page.goto(f"{hub.url}user/kim/lab")
+    expect(page.locator("#start")).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator("#last-end")).to_have_count(0)
+    assert client.containers(all=True, filters={"id": container["Id"]}) == []

@@ -1,0 +1,240 @@
+"""What a change of the policy would do to a running server: live, by a restart, or not now; and what Docker is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from spawner_limits.engines.docker import host_config, translate
+from spawner_limits.kernel.snapshot import Snapshot
+from spawner_limits.live.plan import How, Machine, changes, entitle, plan, request
+from spawner_limits.live.servers import Server
+from spawner_limits.policy.file import parse
+from spawner_limits.policy.request import Request
+from spawner_limits.policy.resolve import resolve
+from spawner_limits.units import MIB
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+V1 = dict.fromkeys(("cpu", "cpuacct", "cpuset", "memory", "pids"), 1)
+V2 = dict.fromkeys(V1, 2)
+HERE = {1: Machine(cgroup_version=1, page_size_bytes=4096, swap_bytes=0, cpus="0-1"),
+        2: Machine(cgroup_version=2, page_size_bytes=4096, swap_bytes=0, cpus="0-1")}  # fmt: skip
+BEFORE = "  mem_limit: 256M\n  cpu_limit: 0.5\n  pids_limit: 100\n"
+
+
+def policy(defaults, more=""):
+    return parse(f"version: 1\ndefaults:\n{defaults}{more}".encode(), "limits.yaml")
+
+
+def entitled(defaults, more=""):
+    return resolve(policy(defaults, more), "zed", now=NOW)
+
+
+def kernel(limits, version):
+    """The files of a container with these limits, as its host shows them."""
+    expect = translate(limits, version=version).expect
+    given = {file.name: file.accept[0] for one in expect for file in one.files(version)}
+    return {"cpu.shares": "1024", "memory.swappiness": "60"} | given if version == 1 else given
+
+
+def running(entitlement, version, **used):
+    """A server with that entitlement, and what is read of it."""
+    asked = host_config(translate(entitlement.limits, version=version).ask)
+    server = Server(
+        id="a" * 64, name="jupyter-zed", user="zed", server="", image="i", networks=(), state="running", pid=7,
+        started=NOW, labels={}, host_config=asked, entitlement=entitlement,
+    )  # fmt: skip
+    used = {"memory_current_bytes": 100 * MIB, "memory_inactive_file_bytes": 20 * MIB, "pids_current": 12} | used
+    limits = kernel(entitlement.limits, version)
+    return server, Snapshot(monotonic_ns=0, versions=V1 if version == 1 else V2, limits=limits, **used)
+
+
+def planned(after, *, version=1, before=BEFORE, **used):
+    server, shown = running(entitled(before), version, **used)
+    return plan(server, entitled(after), shown, HERE[version])
+
+
+def steps(made):
+    return [(one.field, one.has, one.gives, one.how, one.why) for one in made.steps]
+
+
+NEVER = "the engine can't change it while the container lives"
+IN_USE = "80 MiB of memory are in use, the limit would be 64 MiB"
+STEPS = {
+    "nothing": (BEFORE, []),
+    "more memory": (
+        BEFORE.replace("256M", "512M"),
+        [("mem_limit", "256 MiB", "512 MiB", How.LIVE, ""), ("memswap_limit", "256 MiB", "512 MiB", How.LIVE, "")],
+    ),
+    "less, and more than is in use": (
+        BEFORE.replace("256M", "128M"),
+        [("mem_limit", "256 MiB", "128 MiB", How.LIVE, ""), ("memswap_limit", "256 MiB", "128 MiB", How.LIVE, "")],
+    ),
+    "less than is in use": (
+        BEFORE.replace("256M", "64M"),
+        [
+            ("mem_limit", "256 MiB", "64 MiB", How.IMPOSSIBLE, IN_USE),
+            ("memswap_limit", "256 MiB", "64 MiB", How.IMPOSSIBLE, IN_USE.replace("memory", "memory and swap")),
+        ],
+    ),
+    "more CPU": (BEFORE.replace("0.5", "1.5"), [("cpu_limit", "0.50 cores", "1.50 cores", How.LIVE, "")]),
+    "another period": (
+        BEFORE + "  cpu_period: 50000\n",
+        [
+            ("cpu_limit", "0.50 cores", "0.50 cores", How.LIVE, ""),
+            ("cpu_period", "100000", "50000", How.LIVE, ""),
+        ],
+    ),
+    "fewer processes": (BEFORE.replace("100", "50"), [("pids_limit", "100", "50", How.LIVE, "")]),
+    "fewer processes than run": (
+        BEFORE.replace("100", "10"),
+        [("pids_limit", "100", "10", How.LIVE, "12 run: none can be started until fewer than 10 do")],
+    ),
+    "a swappiness": (
+        BEFORE + "  mem_swappiness: 10\n",
+        [("mem_swappiness", "60", "10", How.RESTART, NEVER)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("after", "wanted"), STEPS.values(), ids=STEPS)
+def test_what_would_be_done(after, wanted):
+    """Each limit that is not what the policy gives, and what it takes."""
+    made = planned(after)
+    assert steps(made) == wanted
+    assert made.drifts is bool(wanted)
+
+
+def test_on_v2():
+    """The same, from v2's files."""
+    made = planned(BEFORE.replace("256M", "64M").replace("0.5", "2"), version=2)
+    assert [(one.field, one.has, one.how) for one in made.steps] == [
+        ("mem_limit", "256 MiB", How.IMPOSSIBLE),
+        ("cpu_limit", "0.50 cores", How.LIVE),
+    ]
+
+
+TOLD = {
+    "memory and swap together": (
+        BEFORE.replace("256M", "512M"),
+        False,
+        ({"Memory": 512 * MIB, "MemorySwap": 512 * MIB},),
+    ),
+    "quota and period together": (BEFORE.replace("0.5", "1"), False, ({"CpuPeriod": 100_000, "CpuQuota": 100_000},)),
+    "each part by itself": (
+        BEFORE.replace("0.5", "1").replace("100", "50"),
+        False,
+        ({"CpuPeriod": 100_000, "CpuQuota": 100_000}, {"PidsLimit": 50}),
+    ),
+    "not what is in use": (BEFORE.replace("256M", "64M").replace("100", "50"), False, ({"PidsLimit": 50},)),
+    "what is in use, by force": (BEFORE.replace("256M", "64M"), True, ({"Memory": 64 * MIB, "MemorySwap": 64 * MIB},)),
+    "not what needs a restart": (BEFORE + "  mem_swappiness: 10\n", True, ()),
+}
+
+
+@pytest.mark.parametrize(("after", "force", "told"), TOLD.values(), ids=TOLD)
+def test_what_docker_is_told(after, force, told):
+    """In the words of its API."""
+    assert changes(planned(after), force=force) == told
+
+
+RELEASED = {
+    "shares": ("  cpu_shares: 512\n", ("cpu_shares", "512", "1024", How.LIVE), ({"CpuShares": 1024},)),
+    "a CPU set": ('  cpuset_cpus: "0"\n', ("cpuset_cpus", "0", "0-1", How.LIVE), ({"CpusetCpus": "0-1"},)),
+    "a guarantee": ("  mem_guarantee: 64M\n", ("mem_guarantee", "64 MiB", "unlimited", How.RESTART), ()),
+}
+
+
+@pytest.mark.parametrize(("once", "step", "told"), RELEASED.values(), ids=RELEASED)
+def test_what_the_policy_no_longer_says(once, step, told):
+    """A limit that was given once does not stay for ever."""
+    made = planned(BEFORE, before=BEFORE + once)
+    assert [(one.field, one.has, one.gives, one.how) for one in made.steps] == [step]
+    assert changes(made) == told
+
+
+def test_unlimited_now():
+    """-1 is what lifts a limit; all of them."""
+    ceiling = "ceiling:\n  mem_limit: 1G\n  cpu_limit: 2\n  pids_limit: 500\n"
+    server, shown = running(entitled(BEFORE), 1)
+    given = resolve(policy("  mem_limit: unlimited\n  cpu_limit: unlimited\n  pids_limit: unlimited\n", ceiling), "zed",
+                    now=NOW)  # fmt: skip
+    lifted = given.__class__(**{name: getattr(given, name) for name in given.__slots__} | {"grants": {}})
+    made = plan(server, lifted, shown, HERE[1])
+    assert changes(made) == (
+        {"Memory": -1, "MemorySwap": -1},
+        {"CpuPeriod": 100_000, "CpuQuota": -1},
+        {"PidsLimit": -1},
+    )
+
+
+UNREAD = {
+    "memory in use": ({"memory_current_bytes": None}, "how much memory is in use could not be read"),
+    "its cache": ({"memory_inactive_file_bytes": None}, "100 MiB of memory are in use, the limit would be 64 MiB"),
+}
+
+
+@pytest.mark.parametrize(("used", "why"), UNREAD.values(), ids=UNREAD)
+def test_what_could_not_be_read_is_not_taken_for_nothing(used, why):
+    """Nothing is lowered on a guess."""
+    made = planned(BEFORE.replace("256M", "64M"), **used)
+    assert (made.steps[0].how, made.steps[0].why) == (How.IMPOSSIBLE, why)
+    assert changes(made) == ()
+
+
+BLIND = {
+    "a file": (BEFORE, {"pids.max"}, ((), "pids.max: gone", 3)),
+    "a file, beside drift": (BEFORE.replace("0.5", "1"), {"pids.max"}, (("cpu_limit",), "pids.max: gone", 1)),
+    "all of them: the container has ended": (
+        BEFORE.replace("0.5", "1"),
+        {"memory.limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us", "pids.max"},
+        ((), "memory.limit_in_bytes: gone; cpu.cfs_period_us: gone; pids.max: gone", 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("after", "unread", "wanted"), BLIND.values(), ids=BLIND)
+def test_limits_that_could_not_be_read(after, unread, wanted):
+    """They are not known, which is neither drift nor none; what is known is told."""
+    server, shown = running(entitled(BEFORE), 1)
+    limits = {name: text for name, text in shown.limits.items() if name not in unread}
+    shown = replace(shown, limits=limits, unread={name: f"{name}: gone" for name in unread})
+    made = plan(server, entitled(after), shown, HERE[1])
+    assert (tuple(one.field for one in made.steps), made.problem, made.exit_code) == wanted
+
+
+SIZES = "sizes:\n  small:\n    mem_limit: 128M\n  large:\n    mem_limit: 256M\n"
+
+
+def sized(names):
+    return policy(BEFORE + f"  sizes: [{names}]\n", SIZES)
+
+
+def test_a_server_keeps_its_size_and_its_wishes():
+    """What it asked for at its start counts in a changed policy too."""
+    asked = Request(size="small", limits={"cpu_limit": 0.25, "pids_limit": 999})
+    first = resolve(sized("small, large"), "zed", now=NOW, request=asked)
+    assert request(first) == asked
+    server, _ = running(first, 1)
+    again = entitle(sized("small, large"), server, first, None, now=NOW)
+    assert (again.size, again.limits) == ("small", first.limits)
+
+
+def test_a_size_that_may_no_longer_be_picked():
+    """The usual one takes its place."""
+    first = resolve(sized("small, large"), "zed", now=NOW, request=Request(size="small"))
+    server, _ = running(first, 1)
+    assert entitle(sized("large"), server, first, None, now=NOW).size == "large"
+
+
+def test_groups_are_the_hubs():
+    """Where it says them; else those of the server's start."""
+    rules = policy(BEFORE, "combine: most\ngroups:\n  students:\n    mem_limit: 512M\n  staff:\n    mem_limit: 1G\n")
+    first = resolve(rules, "zed", ["students"], now=NOW)
+    server, _ = running(first, 1)
+    found = {
+        groups: entitle(rules, server, first, groups, now=NOW).limits.mem_limit for groups in (None, (), ("staff",))
+    }
+    assert found == {None: 512 * MIB, (): 256 * MIB, ("staff",): 1024 * MIB}
