@@ -10,14 +10,15 @@ import fcntl
 import json
 import os
 import tempfile
-from contextlib import contextmanager, suppress
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 Event = Literal["attested", "oom", "applied", "ended"]
 _EVENTS = frozenset(get_args(Event))
@@ -25,6 +26,7 @@ VARIABLE = "SPAWNER_LIMITS_RECORDS"
 _DIRECTORY = Path("/run/spawner-limits")
 _SUFFIX = ".jsonl"
 _LOCK = ".lock"
+_KEPT_S = 7 * 24 * 3600
 _MOST = 1 << 20
 """bytes that are read of a file: its end; a container that dies thousands of times shall not fill memory"""
 
@@ -70,12 +72,19 @@ class Records:
             return ()
         return tuple(record for line in lines if (record := _record(line)) is not None)
 
-    def forget(self, but: Collection[str]) -> None:
-        """Remove the files of containers that are not among these whole ids."""
-        for path in (*self.directory.glob(f"*{_SUFFIX}"), *self.directory.glob(f"*{_LOCK}")):
-            if path.stem not in but:
-                with suppress(FileNotFoundError):
-                    path.unlink()
+    def forget(self, living: Callable[[], Collection[str]], *, now: float | None = None) -> None:
+        """Remove what nobody has added to for a week, unless its container is there still.
+
+        `living`: the whole ids of all containers; asked only where there is such a file. `now`: seconds since 1970.
+        """
+        before = (time.time() if now is None else now) - _KEPT_S
+        old = [
+            one for suffix in (_SUFFIX, _LOCK) for one in self.directory.glob(f"*{suffix}") if _changed(one) < before
+        ]
+        known = frozenset(living()) if old else frozenset()
+        for path in old:
+            if path.stem not in known:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def alone(self, container: str) -> Iterator[None]:
@@ -90,6 +99,13 @@ class Records:
 
     def _path(self, container: str) -> Path:
         return self.directory / f"{container}{_SUFFIX}"
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # somebody else has removed it
+        return float("inf")
 
 
 def _record(line: bytes) -> Record | None:

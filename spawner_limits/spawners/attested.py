@@ -35,6 +35,8 @@ _ELSEWHERE = (
     "servers whose limits nobody has read."
 )
 
+_TIDY_S = 3600
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ended:
@@ -54,6 +56,8 @@ class AttestedMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
     )
     records: ClassVar[Records] = usual()
     """what happened to each container's limits"""
+    _tidy_at: ClassVar[float] = 0.0
+    """by the monotonic clock"""
 
     # -- at each start -------------------------------------------------------------------------------------------
 
@@ -87,11 +91,18 @@ class AttestedMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         told = {"seconds": round(seconds, 6), "differences": [str(one) for one in found]}
         try:
             record = await self.aside.run(lambda _: self.records.append(self.container_id, "attested", **told))
+            await self._forget_the_old()
         except OSError as error:
             self.log.warning("That the limits of %s are in force can't be kept: %s", self._log_name, error)
             return
         self.tell(f"Attested at {record.at.astimezone():%H:%M:%S}: the Linux kernel shows every limit")
         self.log.info("The limits of %s are attested, in %.1f ms", self._log_name, seconds * 1000)
+
+    async def _forget_the_old(self) -> None:
+        """Now and then, what is kept of containers that are long gone."""
+        if time.monotonic() >= AttestedMixin._tidy_at:
+            AttestedMixin._tidy_at = time.monotonic() + _TIDY_S
+            await self.aside.run(lambda client: self.records.forget(lambda: _containers(client)))
 
     async def _end_at_once(self) -> None:
         """End a container whose limits are not in force; the hub's own stop gives it ten seconds more."""
@@ -139,6 +150,10 @@ def _attested(client: APIClient, container: str, expect: Sequence[Expectation]) 
     if not state["Pid"]:
         return _Ended(exit_code=state["ExitCode"])
     return attest(expect, servers.read(state["Pid"], container), swap_bytes=host.swap_bytes())
+
+
+def _containers(client: APIClient) -> list[str]:
+    return [one["Id"] for one in client.containers(all=True)]
 
 
 def _kill(client: APIClient, container: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -35,7 +36,7 @@ def test_what_was_kept_is_read_in_order(records):
 def test_nothing_is_known_of_a_stranger(records):
     """No file, and no directory."""
     assert records.of(ONE) == ()
-    records.forget(but=[])
+    records.forget(list)
     assert not records.directory.exists()
 
 
@@ -95,14 +96,23 @@ def test_one_at_a_time(records):
     assert seen == ["first", "second"]
 
 
-def test_those_that_are_gone_are_forgotten(records):
-    """Their locks too."""
+def test_those_that_are_long_gone_are_forgotten(records):
+    """Their locks too; not what is new, nor what is of a container that is there. Who is there is asked only then."""
     for container in (ONE, TWO):
         records.append(container, "attested")
         with records.alone(container):
             pass
-    records.forget(but={TWO})
+    asked = []
+
+    def living():
+        asked.append(1)
+        return [TWO]
+
+    records.forget(living, now=time.time() + 6 * 24 * 3600)
+    assert (len(list(records.directory.iterdir())), asked) == (4, [])
+    records.forget(living, now=time.time() + 8 * 24 * 3600)
     assert sorted(path.name for path in records.directory.iterdir()) == [f"{TWO}.jsonl", f"{TWO}.lock"]
+    assert asked == [1]
 
 
 def test_only_their_owner_may_look(records):
