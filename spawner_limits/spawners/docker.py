@@ -64,6 +64,7 @@ class LimitedDockerSpawner(
     enforcement: Enforcement | None = None
     asides: ClassVar[dict[str, Aside]] = {}
     """by the engine's address"""
+    bare_images: ClassVar[set[notebook.Bare]] = set()
     _looking: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[str, int]:
@@ -272,7 +273,8 @@ class LimitedDockerSpawner(
 
     async def _copy_notebook(self) -> None:
         try:
-            copied = await self.aside.run_inside(notebook.copy, self.container_id, self._place(), notebook.packaged())
+            wanted = self.container_id, self._place(), notebook.packaged(), self.bare_images
+            copied = await self.aside.run_inside(notebook.copy, *wanted)
         except (docker.errors.APIError, requests.RequestException, OSError, TimeoutError) as error:
             why = getattr(error, "explanation", None) or error or f"it took over {TIMEOUT_S} s"
             self._tell_no_notebook(str(why))

@@ -83,7 +83,8 @@ class TellingMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         self._watch()
 
     def _watch(self) -> None:
-        if self.object_id and self.object_id != self._container:
+        # `poll` of a hub that was restarted has set `_container`, and nobody watches yet
+        if self.object_id and (self._ended is None or self.object_id != self._container):
             self._container = self.object_id
             self._ended = asyncio.get_running_loop().create_future()
             loop = asyncio.get_running_loop()

@@ -255,6 +255,49 @@ def test_an_edited_copy_that_is_edited_back(client, shared, corner):
     assert notebook.copy(client, shared, corner, NEW) == Copied(replaced=(NAME,), current=(DATA,))
 
 
+def test_a_new_container_of_a_bare_image_is_not_looked_through(client, create):
+    """It has all at once; what the first one had to be looked through for is remembered."""
+    bare = set()
+    first, second = create(), create()
+    assert notebook.copy(client, first, Place(), NEW, bare) == Copied(written=(NAME, DATA))
+    assert bare == {(client.inspect_image(MINIMAL)["Id"], Place())}
+    assert notebook.copy(client, second, Place(), OLD, bare) == Copied(written=(NAME, DATA))
+    assert (contents(client, second), record(client, second)) == (OLD, digests(OLD))
+
+
+def test_only_new_containers_without_mounts_are_not_looked_through(client, create, create_volume):
+    """Wherever the mount is, a user's file may be in it; so it may in a container that has run."""
+    bare = {(client.inspect_image(MINIMAL)["Id"], Place())}
+    mounted, started = create(binds=create_volume()), create()
+    client.start(started)
+    for container in (mounted, started):
+        put(client, container, f"{WORK}/{NAME}", EDITED)
+        assert notebook.copy(client, container, Place(), NEW, bare) == Copied(kept=(NAME,), written=(DATA,))
+
+
+def test_an_image_that_has_one_of_them_is_not_bare(client, create):
+    """Nor one with a record: whose they are must be looked at each time."""
+    for name in (NAME, RECORD):
+        bare, container = set(), create()
+        put(client, container, f"{WORK}/{name}", EDITED)
+        notebook.copy(client, container, Place(), NEW, bare)
+        assert bare == set()
+
+
+AGES = {"as old as its record": (0, CURRENT), "younger than its record": (1, KEPT)}
+
+
+@pytest.mark.parametrize(("seconds", "copied"), AGES.values(), ids=AGES)
+def test_a_copy_that_is_as_old_as_its_record_is_not_read(client, shared, corner, seconds, copied):
+    """Reading takes the engine long. Who gives a file the record's time loses nothing: it is left alone."""
+    notebook.copy(client, shared, corner, NEW)
+    mine = NEW[NAME].replace(b"new", b"own")
+    mtime = look(client, shared, corner.directory / RECORD)[RECORD][4] + seconds
+    put(client, shared, corner.notebook, mine, mtime=mtime)
+    assert notebook.copy(client, shared, corner, NEW) == copied
+    assert contents(client, shared, corner.directory) == NEW | {NAME: mine}
+
+
 def test_old_copies_whose_record_is_gone(client, shared, corner):
     """Without the record nobody knows whose they are, so they are kept."""
     notebook.copy(client, shared, corner, OLD)
