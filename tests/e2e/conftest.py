@@ -16,6 +16,7 @@ from docker.utils import kwargs_from_env
 import docker
 from demo.hub import DemoHub
 from tests.conftest import MINIMAL
+from tests.e2e.engines import OwnEngine
 
 HERE = Path(__file__).parent
 POLICY = """\
@@ -137,6 +138,19 @@ def hub(client, broken_notebook, tmp_path_factory):
         running.policy = policy
         yield running
     assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
+
+
+@pytest.fixture(scope="session")
+def own_engine():
+    """An engine with the small image that tests may stop and start; none of it runs yet."""
+    engine = OwnEngine()
+    try:
+        engine.start()
+        engine.load()
+        engine.stop()
+        yield engine
+    finally:
+        engine.close()
 
 
 @pytest.fixture
