@@ -7,14 +7,17 @@ import json
 import os
 import tarfile
 import time
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 from docker.utils import kwargs_from_env
+from playwright.sync_api import sync_playwright
 
 import docker
 from demo.hub import DemoHub
+from spawner_limits.live.records import VARIABLE
 from tests.conftest import MINIMAL
 from tests.e2e.engines import OwnEngine
 
@@ -103,6 +106,66 @@ class TestHub(DemoHub):
     def said(self):
         """The hub's log."""
         return self.log.read_text(errors="replace")
+
+
+@contextmanager
+def own_hub(folder, policy, config, *, kind=TestHub, environment=None, **people):
+    """Run a hub for one module's tests, with a policy, records and files of its own; it leaves no container.
+
+    `config`: a file beside this one. `people`: its users and groups.
+    """
+    file = folder / "limits.yaml"
+    file.write_text(policy)
+    before = dict(os.environ)
+    os.environ |= {
+        "SPAWNER_LIMITS_TEST_POLICY": str(file),
+        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
+        VARIABLE: str(folder / "records"),
+    } | (environment or {})
+    try:
+        with kind(config=HERE / config, log=folder / "hub.log", **people) as running:
+            running.policy = file
+            yield running
+        with closing(docker.APIClient(**kwargs_from_env(), version="auto")) as client:
+            assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def eventually(what, seconds=40):
+    """The first true value of `what()`."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, f"nothing in {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, without windows."""
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page with cookies of its own."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+def log_in(page, hub, user, password=None):
+    """Fill in the hub's form."""
+    page.goto(hub.url)
+    page.fill("#username_input", user)
+    page.fill("#password_input", hub.passwords[user] if password is None else password)
+    page.click("#login_submit")
 
 
 @pytest.fixture(scope="session")

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import requests
-from docker.utils import kwargs_from_env
 
-import docker
 from spawner_limits.live import servers
-from spawner_limits.live.records import VARIABLE
-from tests.e2e.conftest import TestHub
+from tests.e2e.conftest import TestHub, eventually, own_hub
 
 HERE = Path(__file__).parent
-
-
-def eventually(what, seconds=40):
-    """The first true value of `what()`."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, f"nothing in {seconds} s"
-        time.sleep(0.1)
-    return found
 
 
 class FaultyHub(TestHub):
@@ -79,22 +65,9 @@ class FaultyHub(TestHub):
 @contextmanager
 def faulty_hub(folder, policy, *, volume="not-used", config="faulty_config.py", **people):
     """Run one, on the engine of the environment, with files in `folder`; leaves no container."""
-    file, faults = folder / "limits.yaml", folder / "faults"
-    file.write_text(policy)
+    faults = folder / "faults"
     faults.mkdir()
-    before = dict(os.environ)
-    os.environ |= {
-        "SPAWNER_LIMITS_TEST_POLICY": str(file),
-        "SPAWNER_LIMITS_TEST_VOLUME": volume,
-        "SPAWNER_LIMITS_TEST_FAULTS": str(faults),
-        VARIABLE: str(folder / "records"),
-    }
-    try:
-        with FaultyHub(config=HERE / config, log=folder / "hub.log", **people) as running:
-            running.policy, running.faults = file, faults
-            yield running
-        with closing(docker.APIClient(**kwargs_from_env(), version="auto")) as client:
-            assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    environment = {"SPAWNER_LIMITS_TEST_VOLUME": volume, "SPAWNER_LIMITS_TEST_FAULTS": str(faults)}
+    with own_hub(folder, policy, config, kind=FaultyHub, environment=environment, **people) as running:
+        running.faults = faults
+        yield running

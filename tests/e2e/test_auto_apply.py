@@ -7,7 +7,6 @@ import signal
 import time
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from spawner_limits.live.records import Records
 from spawner_limits.live.service import Groups, Service, run
 from spawner_limits.policy.standing import Standing
 from spawner_limits.units import MIB
-from tests.e2e.conftest import TestHub
+from tests.e2e.conftest import own_hub
 
 WITHIN_S = 5
 POLICY = """\
@@ -33,28 +32,14 @@ USUAL = {"defaults": "256M", "students": "320M", "eve": "384M", "cores": "1", "u
 
 
 @pytest.fixture(scope="module")
-def hub(client, tmp_path_factory):
+def hub(tmp_path_factory):
     """A hub with the service, and servers of dan, sue and eve, of whom the latter two are students."""
-    folder = tmp_path_factory.mktemp("service-hub")
-    policy = folder / "limits.yaml"
-    policy.write_text(POLICY.format(**USUAL))
-    before = dict(os.environ)
-    os.environ |= {
-        "SPAWNER_LIMITS_TEST_POLICY": str(policy),
-        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
-        "SPAWNER_LIMITS_RECORDS": str(folder / "records"),
-    }
-    config, people = Path(__file__).with_name("serviced_config.py"), ("dan", "sue", "eve")
-    groups = {"students": ["sue", "eve"]}
-    with TestHub(users=people, groups=groups, config=config, log=folder / "hub.log") as running:
-        running.policy = policy
+    folder, people, groups = tmp_path_factory.mktemp("service-hub"), ("dan", "sue", "eve"), {"students": ["sue", "eve"]}
+    with own_hub(folder, POLICY.format(**USUAL), "serviced_config.py", users=people, groups=groups) as running:
         for user in people:
             answer, events = running.start(user)
             assert answer.status_code == 201 or events[-1].get("ready"), (answer.text, events)
         yield running
-    os.environ.clear()
-    os.environ.update(before)
-    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
 
 
 def write(hub, **given):

@@ -7,38 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from demo.hub import DemoHub
+from tests.e2e.conftest import log_in
 
 HERE = Path(__file__).parent
 WAIT_MS = 90_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium, without windows."""
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A page with cookies of its own."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
-    yield context.new_page()
-    context.close()
-
-
-def log_in(page, hub, user, password):
-    """Fill in the hub's form."""
-    page.goto(hub.url)
-    page.fill("#username_input", user)
-    page.fill("#password_input", password)
-    page.click("#login_submit")
 
 
 def test_a_person_sees_limits_and_finds_the_notebook(hub, page, tmp_path):

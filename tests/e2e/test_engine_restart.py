@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 
 from tests.conftest import spawner_limits
-from tests.e2e.faulty_hub import eventually, faulty_hub
+from tests.e2e.conftest import eventually
+from tests.e2e.faulty_hub import faulty_hub
 from tests.e2e.test_oom_told import hog
 
 POLICY = """\

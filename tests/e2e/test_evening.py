@@ -17,7 +17,8 @@ import pytest
 from spawner_limits.live.records import Records
 from spawner_limits.units import MIB
 from tests.conftest import spawner_limits
-from tests.e2e.faulty_hub import eventually, faulty_hub
+from tests.e2e.conftest import eventually
+from tests.e2e.faulty_hub import faulty_hub
 from tests.e2e.test_oom_told import hog, take_the_server
 
 POLICY = """\

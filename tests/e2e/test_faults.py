@@ -10,7 +10,8 @@ import pytest
 
 from spawner_limits.engines import labels
 from tests.conftest import MINIMAL
-from tests.e2e.faulty_hub import eventually, faulty_hub
+from tests.e2e.conftest import eventually
+from tests.e2e.faulty_hub import faulty_hub
 
 POLICY = """\
 version: 1

@@ -11,7 +11,7 @@ import pytest
 
 from spawner_limits.spawners.hints import JAVA, THREADS
 from tests.conftest import MINIMAL
-from tests.e2e.conftest import TestHub
+from tests.e2e.conftest import own_hub
 
 HERE = Path(__file__).parent
 POLICY = """\
@@ -50,19 +50,9 @@ def image(client):
 @pytest.fixture(scope="module")
 def hub(image, tmp_path_factory):
     """A hub with the configuration beside this file."""
-    folder = tmp_path_factory.mktemp("hints-hub")
-    policy = folder / "limits.yaml"
-    policy.write_text(POLICY)
-    before = dict(os.environ)
-    os.environ |= {
-        "SPAWNER_LIMITS_TEST_POLICY": str(policy),
-        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
-        "SPAWNER_LIMITS_TEST_IMAGE": image,
-    }
-    with TestHub(users=USERS, groups=GROUPS, config=HERE / "hints_config.py", log=folder / "hub.log") as running:
+    folder, environment = tmp_path_factory.mktemp("hints-hub"), {"SPAWNER_LIMITS_TEST_IMAGE": image}
+    with own_hub(folder, POLICY, "hints_config.py", environment=environment, users=USERS, groups=GROUPS) as running:
         yield running
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from tornado.websocket import websocket_connect
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.where import cgroup_mounts, find, hierarchies
 from spawner_limits.units import MIB
-from tests.e2e.conftest import TestHub
+from tests.e2e.conftest import TestHub, own_hub
 
 POLICY = """\
 version: 1
@@ -44,20 +43,11 @@ KERNEL_S = 3.0
 
 
 @pytest.fixture(scope="module")
-def hub(client, tmp_path_factory):
+def hub(tmp_path_factory):
     """A hub for three, one of whom means harm."""
-    folder = tmp_path_factory.mktemp("hostile-hub")
-    policy = folder / "limits.yaml"
-    policy.write_text(POLICY)
-    before = dict(os.environ)
-    os.environ |= {"SPAWNER_LIMITS_TEST_POLICY": str(policy), "SPAWNER_LIMITS_RECORDS": str(folder / "records")}
-    config = Path(__file__).with_name("hostile_config.py")
-    groups = {"open": ["opal"]}
-    with TestHub(users=("mallory", "alice", "opal"), groups=groups, config=config, log=folder / "hub.log") as running:
+    folder, people = tmp_path_factory.mktemp("hostile-hub"), ("mallory", "alice", "opal")
+    with own_hub(folder, POLICY, "hostile_config.py", users=people, groups={"open": ["opal"]}) as running:
         yield running
-    os.environ.clear()
-    os.environ.update(before)
-    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
     assert [path for mount in cgroup_mounts() for path in mount.glob(running.prefix)] == []
 
 

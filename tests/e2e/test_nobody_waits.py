@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from statistics import median
 
 import pytest
 import requests
 
 from tests.between import between
-from tests.e2e.conftest import POLICY, TestHub
+from tests.e2e.conftest import POLICY, own_hub
 
 POLLS = 15
 POLL_S = 0.5
@@ -28,26 +27,13 @@ def engine():
 
 
 @pytest.fixture(scope="module")
-def hub(client, engine, tmp_path_factory):
+def hub(engine, tmp_path_factory):
     """A hub of its own, on whose engine the servers of amy and ada run."""
-    folder = tmp_path_factory.mktemp("held-hub")
-    policy = folder / "limits.yaml"
-    policy.write_text(POLICY)
-    before = dict(os.environ)
-    os.environ |= {
-        "SPAWNER_LIMITS_TEST_POLICY": str(policy),
-        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
-        "SPAWNER_LIMITS_RECORDS": str(folder / "records"),
-    }
-    config = Path(__file__).parent / "held_config.py"
     assert os.environ["DOCKER_HOST"] == engine.host
-    with TestHub(users=USERS, groups={}, config=config, log=folder / "hub.log") as running:
+    with own_hub(tmp_path_factory.mktemp("held-hub"), POLICY, "held_config.py", users=USERS, groups={}) as running:
         started(running, "amy")
         started(running, "ada")
         yield running
-    os.environ.clear()
-    os.environ.update(before)
-    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
 
 
 def started(hub, user):

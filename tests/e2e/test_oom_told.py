@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.e2e.conftest import TestHub
+from tests.e2e.conftest import eventually, log_in, own_hub
 
 HERE = Path(__file__).parent
 WAIT_MS = 60_000
@@ -36,59 +36,11 @@ CLOCK = r"\d\d:\d\d [A-Z]+"
 
 
 @pytest.fixture(scope="module")
-def hub(client, tmp_path_factory):
+def hub(tmp_path_factory):
     """A hub for a few people, of whom sam and kay are students."""
-    folder = tmp_path_factory.mktemp("oom-hub")
-    policy = folder / "limits.yaml"
-    policy.write_text(POLICY)
-    before = dict(os.environ)
-    os.environ |= {
-        "SPAWNER_LIMITS_TEST_POLICY": str(policy),
-        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
-        "SPAWNER_LIMITS_RECORDS": str(folder / "records"),
-    }
-    groups, config = {"students": ["sam", "kay"]}, HERE / "oom_config.py"
-    with TestHub(users=PEOPLE, groups=groups, config=config, log=folder / "hub.log") as running:
-        running.folder = folder
+    folder, groups = tmp_path_factory.mktemp("oom-hub"), {"students": ["sam", "kay"]}
+    with own_hub(folder, POLICY, "oom_config.py", users=PEOPLE, groups=groups) as running:
         yield running
-    os.environ.clear()
-    os.environ.update(before)
-    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium, without windows."""
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A page with cookies of its own."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
-    yield context.new_page()
-    context.close()
-
-
-def log_in(page, hub, user):
-    """Fill in the hub's form."""
-    page.goto(hub.url)
-    page.fill("#username_input", user)
-    page.fill("#password_input", hub.passwords[user])
-    page.click("#login_submit")
-
-
-def eventually(what, seconds=20):
-    """The first true value of `what()`."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, f"nothing in {seconds} s"
-        time.sleep(0.1)
-    return found
 
 
 def running(hub, user):
@@ -128,7 +80,7 @@ def shown(client, container, path="/home/jovyan/work/OUT_OF_MEMORY.md"):
 
 def records(hub, container):
     """What was kept about a container, without the moments."""
-    lines = (hub.folder / "records" / f"{container['Id']}.jsonl").read_text().splitlines()
+    lines = (hub.policy.parent / "records" / f"{container['Id']}.jsonl").read_text().splitlines()
     return [{name: value for name, value in json.loads(line).items() if name != "at"} for line in lines]
 
 
@@ -144,7 +96,7 @@ def test_a_person_sees_both_in_the_browser(client, hub, page):
     page.get_by_text("OUT_OF_MEMORY.md").first.dblclick()
     expect(page.locator(".cm-content")).to_contain_text("was ended, which held", timeout=WAIT_MS)
     expect(page.locator(".cm-content")).to_contain_text("at its memory limit of 288 MiB (rule: group students)")
-    page.screenshot(path=hub.folder / "lab.png")
+    page.screenshot(path=hub.policy.parent / "lab.png")
     take_the_server(client, container)
     ended(hub, "sam")
     page.goto(f"{hub.url}user/sam/lab")
@@ -152,10 +104,10 @@ def test_a_person_sees_both_in_the_browser(client, hub, page):
         rf"Your server was stopped at {CLOCK}: it reached its memory limit of 288 MiB \(rule: group students\)\. "
         r"When you start it again, load less data at once, or ask Ann <ann@example\.org> for more\."
     ), timeout=WAIT_MS)  # fmt: skip
-    page.screenshot(path=hub.folder / "not_running.png")
+    page.screenshot(path=hub.policy.parent / "not_running.png")
     page.click("#start")
     expect(page.locator("#last-end")).to_contain_text("it reached its memory limit of 288 MiB", timeout=WAIT_MS)
-    page.screenshot(path=hub.folder / "spawn_pending.png")
+    page.screenshot(path=hub.policy.parent / "spawn_pending.png")
     page.wait_for_url("**/user/sam/lab**", timeout=WAIT_MS)
     hub.stop("sam")
     page.goto(f"{hub.url}user/sam/lab")

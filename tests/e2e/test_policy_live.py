@@ -216,7 +216,7 @@ def test_three_named_servers_are_not_three_quotas(hub):
     try:
         assert (
             "Your servers may hold 400 MiB of memory together; one holds 200 MiB, and this one asks for 256 MiB; "
-            "the rule is user cat (limits.yaml:24). Stop one of them first, or start a smaller one."
+            "the rule is user cat (limits.yaml:23). Stop one of them first, or start a smaller one."
         ) in hub.refused("cat", "two", mem_limit="unlimited")
         hub.start("cat", "two", mem_limit="192M")
         assert "You may run 2 servers, and 2 run (" in hub.refused("cat", "three", mem_limit="6M")

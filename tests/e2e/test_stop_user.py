@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,30 +12,18 @@ import docker
 from spawner_limits.engines import labels
 from spawner_limits.policy.entitlement import Entitlement
 from tests.conftest import MINIMAL, spawner_limits
-from tests.e2e.conftest import POLICY, TestHub
+from tests.e2e.conftest import POLICY, own_hub
 
 OTHER = "spawner-limits-test/other:1"
 NO_HUB = "http://127.0.0.1:9/hub/api"
 
 
 @pytest.fixture(scope="module")
-def hub(client, tmp_path_factory):
+def hub(tmp_path_factory):
     """A hub of its own, whose servers' records are apart from those of others on this machine."""
-    folder = tmp_path_factory.mktemp("stop-hub")
-    policy = folder / "limits.yaml"
-    policy.write_text(POLICY)
-    before = dict(os.environ)
-    os.environ |= {
-        "SPAWNER_LIMITS_TEST_POLICY": str(policy),
-        "SPAWNER_LIMITS_TEST_VOLUME": "not-used",
-        "SPAWNER_LIMITS_RECORDS": str(folder / "records"),
-    }
-    config = Path(__file__).with_name("serviced_config.py")
-    with TestHub(users=("dan", "sue", "pat", "zoe"), groups={}, config=config, log=folder / "hub.log") as running:
+    folder, people = tmp_path_factory.mktemp("stop-hub"), ("dan", "sue", "pat", "zoe")
+    with own_hub(folder, POLICY, "serviced_config.py", users=people, groups={}) as running:
         yield running
-    os.environ.clear()
-    os.environ.update(before)
-    assert client.containers(all=True, filters={"name": f"^/{running.prefix}-"}) == []
 
 
 @pytest.fixture
