@@ -137,7 +137,8 @@ def past(client: APIClient, container: str) -> Iterator[Event]:
         "filters": _filters({"container": [container]}),
     }
     url = f"{client.base_url}/v{client.api_version}/events"
-    with client.get(url, params=asked, timeout=_CONNECT_S) as response:
+    # each such address is another one to the SDK, which would keep a connection for it
+    with client.get(url, params=asked, timeout=_CONNECT_S, headers={"Connection": "close"}) as response:
         response.raise_for_status()
         yield from (_event(json.loads(line)) for line in response.text.splitlines())
 
