@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from rich.text import Text
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import out, running
 from spawner_limits.cli import plan as plans
-from spawner_limits.errors import PolicyError
+from spawner_limits.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,10 +45,9 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
     if dry_run:
         plans.plan(users, file, under, hub, json)
-    policy, found = plans.made(file, under, hub, users)
+    policy, engine, found = plans.made(file, under, hub, users)
     if force:
         _agree(found, yes=yes, asks=not json)
-    engine = running.engine()
     with reachable():
         done = apply_all(engine.client, found, engine.records, engine.machine, force=force)
     if json:
@@ -70,11 +70,11 @@ def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
 
 def _has_changed(file: Path, policy: Policy) -> bool:
     """Whether the policy is another one by now; then what was done may be of yesterday, and that is told."""
-    from spawner_limits.policy.file import load  # noqa: PLC0415
+    from spawner_limits.cli.source import content  # noqa: PLC0415  YAML
 
     try:
-        is_same = load(file).sha256 == policy.sha256
-    except PolicyError:
+        is_same = hashlib.sha256(content(file)).hexdigest() == policy.sha256
+    except UsageError:
         is_same = False
     if not is_same:
         typer.echo(f"spawner-limits: {file} has changed meanwhile; run apply again", err=True)

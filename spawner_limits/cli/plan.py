@@ -36,7 +36,7 @@ def plan(
     Exit code: 0 no drift, 1 drift, 2 usage, or an invalid policy, 3 a server's limits can't be known, 4 engine or hub
     not reachable.
     """
-    policy, plans = made(file, under, hub, users)
+    policy, _, plans = made(file, under, hub, users)
     if json:
         out.show_json({"policy_sha256": policy.sha256, "servers": [as_object(one) for one in plans]})
     else:
@@ -50,8 +50,10 @@ def exit_code(codes: Iterable[int]) -> int:
     return next((code for code in (1, 3) if code in found), 0)
 
 
-def made(file: Path, under: Path | None, hub: str, users: Sequence[str] | None) -> tuple[Policy, tuple[Plan, ...]]:
-    """The policy, and the plans of all running servers of its hub, or of some users. PolicyError, UnreachableError."""
+def made(
+    file: Path, under: Path | None, hub: str, users: Sequence[str] | None
+) -> tuple[Policy, running.Engine, tuple[Plan, ...]]:
+    """The policy, the engine, and the plans of its hub's servers, or of some users. PolicyError, UnreachableError."""
     from spawner_limits.live import apply, servers  # noqa: PLC0415  the docker SDK
     from spawner_limits.policy.file import load  # noqa: PLC0415  YAML
     from spawner_limits.proof.engine import reachable  # noqa: PLC0415
@@ -62,7 +64,7 @@ def made(file: Path, under: Path | None, hub: str, users: Sequence[str] | None) 
         found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
         ours, others = running.divided(found, under or file)
         running.tell_others(others)
-        return policy, apply.plans(ours, engine.records, rules.entitle, engine.machine)
+        return policy, engine, apply.plans(ours, engine.records, rules.entitle, engine.machine)
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
