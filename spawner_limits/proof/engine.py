@@ -44,6 +44,8 @@ _PASSES = 50
 _NOTICE_S = 1
 _ENDED = frozenset("ZX")
 """states of a process, proc_pid_stat(5)"""
+_PF_EXITING = 0x4
+"""of its `flags` there; include/linux/sched.h"""
 
 
 class RefusedError(UsageError):
@@ -321,14 +323,16 @@ def _meminfo(key: str) -> int:
 def identity(pid: int) -> str:
     """A process, so that another one with the same id is not taken for it: "1234.567890"; empty: it has ended.
 
-    So has one that nobody has waited for yet: on cgroup v1 the Linux kernel shows it in the root cgroup.
+    So has one that is exiting, which gives back its memory first, and one that nobody has waited for yet: on cgroup v1
+    the Linux kernel shows both in the root cgroup (`proc_cgroup_show` in kernel/cgroup/cgroup.c).
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
     state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in _ENDED else f"{pid}.{fields[18]}"
+    ended = state in _ENDED or int(fields[5]) & _PF_EXITING
+    return "" if ended else f"{pid}.{fields[18]}"
 
 
 def processes(cgroup: Cgroup) -> list[int]:

@@ -7,15 +7,17 @@ load too; a cgroup that vanishes in the middle is in `test_verify_faults`.
 from __future__ import annotations
 
 import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from spawner_limits.engines import labels
-from spawner_limits.kernel.where import CgroupError, find
+from spawner_limits.kernel.where import CgroupError, find, strays
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.proof.engine import Engine, identity
+from spawner_limits.proof.engine import Engine, identity, processes
 from spawner_limits.proof.run import Prover, Watch
-from spawner_limits.units import MIB
+from spawner_limits.units import GIB, MIB
 from tests.conftest import MINIMAL
 from tests.integration.conftest import eventually
 
@@ -152,3 +154,27 @@ def test_a_process_that_has_ended_and_nobody_waited_for_has_not_escaped():
     finally:
         os.waitpid(child, 0)
     assert identity(child) == ""
+
+
+def test_a_process_that_is_giving_back_its_memory_has_not_escaped():
+    """A large one takes a while to exit, and on cgroup v1 is shown in the root cgroup from the first moment of it."""
+    engine, command = Engine(), ("python3", "-c", f"import time; x = b'x' * {GIB}; time.sleep(60)")
+    with engine.trial_container(MINIMAL, host_config={}, environment={}, seconds=60, command=command) as container:
+        cgroup = engine.cgroup(container)
+        large = eventually(lambda: next((pid for pid in processes(cgroup) if resident(pid) > GIB), 0))
+        known, elsewhere = identity(large), 0
+        os.kill(large, signal.SIGKILL)
+        while True:
+            try:
+                found = strays(cgroup, large)
+            except CgroupError:
+                break
+            if now := identity(large):
+                assert (now, found) == (known, {})
+            elsewhere += bool(found)
+    assert elsewhere or cgroup.versions["memory"] == 2
+
+
+def resident(pid):
+    """The memory of a process, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
