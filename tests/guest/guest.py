@@ -228,8 +228,9 @@ class Machine:
         )
         words = (
             # it must not outlive a Python that was killed
-            *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"),
-            *("-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1536", "-smp", "2"),
+            *("setpriv", "--pdeathsig", "KILL", folder / "qemu" / "run"),
+            # a plain CPU: what a newer one has is slow to emulate; with its random numbers nothing waits for entropy
+            *("-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand", "-m", "1536", "-smp", "2"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
             *("-kernel", folder / f"{kernel}.kernel", "-initrd", folder / f"{kernel}.initrd", "-append", parameters),
             *("-serial", "stdio"),
