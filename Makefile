@@ -20,7 +20,7 @@ hub: engine image proxy $(VENV)/hub  ## the same hub, left running to log in to
 	@$(BIN)/python -m demo --keep
 
 test: engine image proxy browser guest $(VENV)/dev lint  ## everything, on the real engine
-	@$(BIN)/pytest
+	@$(BIN)/pytest --durations=30 --durations-min=5
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check

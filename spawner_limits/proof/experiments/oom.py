@@ -192,8 +192,8 @@ def told(fall: Fall) -> Experiment:
         title=TITLE,
         setup=(
             f"A container with {size(_BEGIN)}, in which {WORKERS} processes each take {_BREATH_MIB} MiB and give it "
-            "back, over and over, and asks the OOM killer to take it first (oom_score_adj 1000); the container's first "
-            "process only waits for them. Its limit is lowered step by step in the "
+            "back, over and over, and ask the OOM killer to take them first (oom_score_adj 1000); the container's "
+            "first process only waits for them. Its limit is lowered step by step in the "
             "Linux kernel's own file, behind the engine's back; at last to a value that nothing fits in."
         ),
         figures=(*_falling(fall), *_low(fall)),
