@@ -18,7 +18,7 @@ from spawner_limits.proof.burn import burner
 from spawner_limits.proof.evidence import Contest
 from spawner_limits.proof.host import idle_seconds
 from spawner_limits.proof.interrupt import pause
-from spawner_limits.proof.judge import SATURATED
+from spawner_limits.proof.tolerances import SATURATED
 from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from spawner_limits.proof.conformance.bench import START_S, Subject
 from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.proof.conformance.cpu import WARM_UP_S, quota, spinning, usage_plot
 from spawner_limits.proof.conformance.setting import Setting, expected, hold, made
-from spawner_limits.proof.judge import WINDOWS
+from spawner_limits.proof.tolerances import WINDOWS
 from spawner_limits.units import MIB, format_cores, format_size
 
 if TYPE_CHECKING:
@@ -496,7 +496,7 @@ def _processes(subject: Subject) -> frozenset[int]:
 
 def _judge_fewer(crowded: Crowded) -> list[Verdict]:
     taken = crowded.evidence.snapshots
-    refused = windows.rise(taken[0].pids_max_events, taken[-1].pids_max_events)
+    refused = crowded.evidence.series.risen("pids_max_events")
     return [
         *unpressed(in_force(crowded.change)),
         claim(
