@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +32,34 @@ HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1] / "spawner_limits"
 IMAGE = "guest/probe:1"
 """in the guest's engine: Debian's python3 and busybox"""
+SINGLEUSER = "guest/singleuser:1"
+"""the same with a user and `jupyterhub-singleuser`, which finds its packages where `PACKAGES` is mounted, read-only"""
+PACKAGES = "/opt/packages"
+"""in the guest: what our package needs of PyPI, with a hub, a proxy and a single-user server"""
 
-Suite = Literal["forky", "trixie", "bookworm"]
-Variant = Literal["v2", "v2-root", "v1"]
-"""v2-root: the engine lives in the root cgroup, where it finds that swap can't be limited"""
+Suite = Literal["trixie", "forky", "bookworm"]
+Variant = Literal["systemd", "v2", "v2-root", "v1"]
+"""systemd: it is the first process, Docker's cgroup driver is its default, and there are networks: as most hosts are.
 
-_ENVIRONMENT = {"PYTHONPATH": "/opt/main:/opt/packages", "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+The others have the cgroupfs driver and no network. v2-root: the engine lives in the root cgroup, where it finds that swap
+can't be limited.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Boot:
+    init: str = "/init"
+    kernel: str = "v2"
+    memory_mib: int = 1536
+
+
+_BOOTS: dict[Variant, _Boot] = {
+    "systemd": _Boot(init="/lib/systemd/systemd", memory_mib=2048),
+    "v2": _Boot(),
+    "v2-root": _Boot(),
+    "v1": _Boot(kernel="v1"),
+}
+_ENVIRONMENT = {"PYTHONPATH": f"/opt/main:{PACKAGES}", "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _SCRATCH = "run."
 _BUILD_SECONDS = 900
 _BOOT_SECONDS = 150
@@ -69,10 +92,12 @@ class Ran:
 class Guest:
     """A guest, restored in a second or two, on a disk of its own that is gone afterwards. One runs at a time."""
 
-    def __init__(self, suite: Suite = "forky", variant: Variant = "v2") -> None:
+    def __init__(self, suite: Suite = "trixie", variant: Variant = "v2") -> None:
         """Of Debian's `suite`, the age of the engine, with cgroups as `variant` says; it starts in `with`."""
         self._suite = suite
         self._variant = variant
+        self.answers = False
+        """whether it can be asked: from its start on, until it failed"""
         self._stack = ExitStack()
         self._machine: Machine
 
@@ -84,6 +109,7 @@ class Guest:
             stack.enter_context(turn(folder.parent))
             self._machine = stack.enter_context(restored(folder, self._variant))
             self._stack = stack.pop_all()
+        self.answers = True
         return self
 
     def __exit__(
@@ -92,6 +118,7 @@ class Guest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.answers = False
         self._stack.close()
 
     def run(
@@ -103,15 +130,44 @@ class Guest:
         """Run a command as root, with files (absolute path → content) written before it.
 
         Its python imports what our package needs, and the package itself once `package()` was among the files.
-        GuestError when the guest gives no answer; it answers no more after that.
+        After `timeout` seconds the command is killed, with its process group. GuestError when the guest gives no answer;
+        it answers no more after that.
         """
-        return self._machine.run(command, files or {}, timeout)
+        (ran,) = self.run_all([command], files, timeout)
+        return ran
+
+    def run_all(
+        self,
+        commands: Sequence[Sequence[str]],
+        files: Mapping[str, bytes] | None = None,
+        timeout: float = 60,
+    ) -> list[Ran]:
+        """Run commands one after the other, whatever became of those before, in one message: `timeout` is for each."""
+        try:
+            return self._machine.run(commands, files or {}, timeout)
+        except GuestError:
+            self.answers = False
+            raise
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the whole machine by SIGSTOP, as a host does that suspends or is out of CPU time, and let it go on after.
+
+        Its clocks have gone on meanwhile, and its processes see that; QEMU's own `stop` would stop them too. Nothing
+        can be run meanwhile.
+        """
+        self._machine.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._machine.signal(signal.SIGCONT)
 
 
-def build(suite: Suite, variant: Variant) -> None:
+def build(suite: Suite, *variants: Variant) -> None:
     """Have build.sh build what is not built yet. GuestError, with what it said, when it fails."""
+    wanted = " ".join((suite, *variants))
     with subprocess.Popen(
-        [HERE / "build.sh", suite, variant],
+        [HERE / "build.sh", suite, *variants],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -123,18 +179,33 @@ def build(suite: Suite, variant: Variant) -> None:
             _, told = process.communicate(timeout=_BUILD_SECONDS)
         except subprocess.TimeoutExpired:
             process.terminate()
-            raise GuestError(f"build.sh {suite} {variant} took longer than {_BUILD_SECONDS} s") from None
+            raise GuestError(f"build.sh {wanted} took longer than {_BUILD_SECONDS} s") from None
         except BaseException:
             process.terminate()
             raise
     if process.returncode:
-        raise GuestError(f"build.sh {suite} {variant} failed:\n{told}")
+        raise GuestError(f"build.sh {wanted} failed:\n{told}")
 
 
 def package() -> dict[str, bytes]:
-    """Our package, as files for `Guest.run`; `spawner-limits` is a command in the guest then."""
+    """Our package as it is now, as files for `Guest.run`: then `spawner-limits` is a command in the guest.
+
+    With the entry points of pyproject.toml, by which a hub finds `limited-docker`.
+    """
+    root = PACKAGE.parent
     files = (path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    return {f"/opt/main/{path.relative_to(PACKAGE.parent)}": path.read_bytes() for path in sorted(files)}
+    found = {f"/opt/main/{path.relative_to(root)}": path.read_bytes() for path in sorted(files)}
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    points = [
+        line
+        for group, names in project["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in names.items()))
+    ]
+    told = f"/opt/main/{project['name'].replace('-', '_')}-0.dist-info"
+    return found | {
+        f"{told}/METADATA": f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0\n".encode(),
+        f"{told}/entry_points.txt": "\n".join(points).encode(),
+    }
 
 
 def cache() -> Path:
@@ -167,7 +238,7 @@ def restored(folder: Path, variant: Variant) -> Machine:
     for left in reversed(range(_TRIES)):
         machine = Machine(folder, variant, folder / "ready" / f"{variant}.qcow2", snapshot=True)
         try:
-            machine.run(["true"], {}, 0, patience=_RESTORE_SECONDS)
+            machine.run([["true"]], {}, 0, patience=_RESTORE_SECONDS)
         except GuestError:
             machine.close()
             if not left:
@@ -221,18 +292,19 @@ class Machine:
         self._console = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
         self._port, port = self._pair()
         self._monitor, monitor = self._pair()
-        kernel = "v1" if variant == "v1" else "v2"
+        boot = _BOOTS[variant]
+        kernel = folder / boot.kernel
         parameters = (
             "console=ttyS0 quiet panic=-1 reboot=t mitigations=off random.trust_cpu=on audit=0 apparmor=0 "
-            f"cgroups={variant}"
+            f"cgroups={variant} init={boot.init}"
         )
         words = (
             # it must not outlive a Python that was killed
             *("setpriv", "--pdeathsig", "KILL", folder / "qemu" / "run"),
             # a plain CPU: what a newer one has is slow to emulate; with its random numbers nothing waits for entropy
-            *("-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand", "-m", "1536", "-smp", "2"),
+            *("-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand", "-m", str(boot.memory_mib), "-smp", "2"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
-            *("-kernel", folder / f"{kernel}.kernel", "-initrd", folder / f"{kernel}.initrd", "-append", parameters),
+            *("-kernel", f"{kernel}.kernel", "-initrd", f"{kernel}.initrd", "-append", parameters),
             *("-serial", "stdio"),
             *("-chardev", f"socket,id=port,fd={port.fileno()}", "-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=port"),
@@ -280,12 +352,18 @@ class Machine:
         """End the process, and remove the disk's copy."""
         self._stack.close()
 
-    def run(self, command: Sequence[str], files: Mapping[str, bytes], limit: float, *, patience: float = 0) -> Ran:
-        """Have the agent run a command. GuestError when no answer comes, or it is damaged."""
+    def signal(self, number: signal.Signals) -> None:
+        """Send the QEMU process a signal."""
+        self._process.send_signal(number)
+
+    def run(
+        self, commands: Sequence[Sequence[str]], files: Mapping[str, bytes], limit: float, *, patience: float = 0
+    ) -> list[Ran]:
+        """Have the agent run commands. GuestError when no answer comes, or it is damaged."""
         message = {
             "time": time.time(),
             "files": {name: base64.b64encode(content).decode() for name, content in files.items()},
-            "command": list(command),
+            "commands": [list(command) for command in commands],
             "environment": _ENVIRONMENT,
             "timeout": limit or patience,
         }
@@ -296,9 +374,8 @@ class Machine:
             self._port.sendall(frame)
         except OSError as error:
             raise self._failed(f"the guest takes no command: {error}") from error
-        answer = self.receive(patience or limit + _GRACE_SECONDS)
-        stdout, stderr = (base64.b64decode(answer[name]).decode(errors="replace") for name in ("stdout", "stderr"))
-        return Ran(answer["code"], stdout, stderr)
+        answer = self.receive(patience or limit * len(commands) + _GRACE_SECONDS)
+        return [Ran(code, _decoded(stdout), _decoded(stderr)) for code, stdout, stderr in answer["ran"]]
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """The agent's next message. GuestError when it does not come in time, or not whole."""
@@ -348,6 +425,10 @@ class Machine:
         self._console.seek(0)
         said = self._console.read().decode(errors="replace").strip()[-2000:]
         return GuestError(f"{fact}; on its console: {said or 'nothing'}")
+
+
+def _decoded(content: str) -> str:
+    return base64.b64decode(content).decode(errors="replace")
 
 
 def main() -> None:
