@@ -67,7 +67,7 @@ inputs_of_image() {
 inputs_of_snapshot() {
     {
         inputs_of_image
-        (cd "$here" && sha256sum guest.py)
+        (cd "$here" && sha256sum machine.py)
         "$folder/qemu/run" --version
         echo "$1"
     } | sha256sum | cut -d ' ' -f 1
@@ -235,7 +235,7 @@ make_root() {
     shift 4
     packages=$(IFS=, && echo "$*")
     mmdebstrap --quiet --variant="$kind" --mode=root --keyring="$key" --aptopt="$work/host-apt.conf" \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
         --include="$packages" "$of" "$into" "deb [signed-by=$key] $mirror $of main"
     rm -f "$into/etc/apt/apt.conf.d/99mmdebstrap" "$into/etc/apt/sources.list"
@@ -367,6 +367,14 @@ add_units() {
     echo guest >"$etc/hostname"
 }
 
+# A command of a Python package in the guest, whose environment says where packages are.
+add_command() {
+    local file=$work/root/usr/local/bin/$1
+    mkdir -p "${file%/*}"
+    printf '%s\n' '#!/bin/sh' "exec python3 -c 'from $2 import main; main()' \"\$@\"" >"$file"
+    chmod 755 "$file"
+}
+
 write_image() {
     tar -C "$work/probe" --exclude ./dev -cf "$work/root/opt/probe.tar" .
     rm -rf "$work/root"/var/{cache/apt,lib/apt/lists} "$work/root/dev"
@@ -374,10 +382,8 @@ write_image() {
     install -m 755 "$here/init" "$work/root/init"
     install -m 644 "$here/agent.py" "$work/root/opt/agent.py"
     add_units
-    mkdir -p "$work/root/usr/local/bin"
-    printf '%s\n' '#!/bin/sh' \
-        "exec python3 -c 'from spawner_limits.cli.main import main; main()' \"\$@\"" >"$work/root/usr/local/bin/spawner-limits"
-    chmod 755 "$work/root/usr/local/bin/spawner-limits"
+    add_command spawner-limits spawner_limits.cli.main
+    add_command configurable-http-proxy configurable_http_proxy.cli
     truncate -s 3G "$work/image.raw"
     mke2fs -q -F -t ext4 -O ^has_journal -d "$work/root" "$work/image.raw"
 }
@@ -386,6 +392,8 @@ versions() {
     dpkg-query --admindir "$work/root/var/lib/dpkg" --show --showformat '${Package} ${Version}\n' \
         docker.io runc containerd python3
 }
+
+told_versions() { paste -sd , "$folder/versions" | sed 's/,/, /g'; }
 
 build_image() {
     [[ $EUID -eq 0 ]] || fail 1 "making a Debian system takes root: run this as root once"
@@ -425,7 +433,7 @@ build_image() {
     rm -rf "$folder/image.inputs" "$folder/ready" "$folder/qemu"
     mv "$work"/{v1,v2}.{kernel,initrd} "$work/image.raw" "$work/versions" "$work/qemu" "$folder/"
     echo "$inputs" >"$folder/image.inputs"
-    say "the image stands, $(du -m "$folder/image.raw" | cut -f 1) MB: $(paste -sd , "$folder/versions" | sed 's/,/, /g')"
+    say "the image stands, $(du -m "$folder/image.raw" | cut -f 1) MB: $(told_versions)"
 }
 
 save_snapshot() {
@@ -433,7 +441,7 @@ save_snapshot() {
     inputs=$(inputs_of_snapshot "$variant")
     say "booting $suite $variant"
     set -m
-    "$PYTHON" "$here/guest.py" "$folder" "$variant" </dev/null 9>&- &
+    "$PYTHON" "$here/machine.py" "$folder" "$variant" </dev/null 9>&- &
     set +m
     children+=($!)
     wait "$!" || code=$?
@@ -457,7 +465,7 @@ mirror=
 keyring=
 
 finish() {
-    say "$suite ${variants[*]}: up to date in $folder"
+    say "$suite ${variants[*]}: up to date in $folder: $(told_versions)"
     exit 0
 }
 
