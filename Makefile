@@ -63,9 +63,8 @@ proxy:
 browser:
 	@command -v chromium >/dev/null || $(call install,chromium)
 
-guest: $(VENV)/dev  ## a cgroup v2 host with the newest engine, for the tests
-	@tests/guest/build.sh
-	@tests/guest/build.sh forky v2-root
+guest: $(VENV)/dev  ## hosts that this one is not, of Debian's stable, for the tests: systemd, cgroup v2 and v1, with swap
+	@tests/guest/build.sh trixie systemd v2 v2-root v1
 
 clean:
 	rm -rf $(VENV) reports dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
