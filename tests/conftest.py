@@ -31,13 +31,16 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session")
-def client():
+def client(request):
     """A client of the engine. Without one nothing here means anything, so the whole run fails."""
     try:
         engine = docker.APIClient(**kwargs_from_env(), version="auto", timeout=60)
         engine.ping()
     except docker.errors.DockerException as error:
-        pytest.exit(f"no Docker engine answers, so nothing can be tested ({error}); run docker/engine.sh", returncode=4)
+        told = f"no Docker engine answers, so nothing can be tested ({error}); run docker/engine.sh"
+        if hasattr(request.config, "workerinput"):  # xdist takes a worker that exits for one that crashed
+            pytest.fail(told, pytrace=False)
+        pytest.exit(told, returncode=4)
     yield engine
     engine.close()
 
