@@ -10,7 +10,7 @@ install = { echo "$@: installing $(1)" >&2; log=$$(mktemp); export DEBIAN_FRONTE
 	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $(1); } >$$log 2>&1 9>&- || { cat $$log >&2; exit 1; }; \
 	rm -f $$log; }
 
-.PHONY: demo hub test lint bench conformance-matrix upstream engine image proxy browser guest clean
+.PHONY: demo hub test quick soak lint bench conformance-matrix upstream engine image proxy browser guest clean
 
 demo: engine image proxy $(VENV)/hub  ## prove three users' limits on a real hub
 	@$(BIN)/python -m demo
@@ -19,8 +19,23 @@ hub: export PORT ?= 8000
 hub: engine image proxy $(VENV)/hub  ## the same hub, left running to log in to
 	@$(BIN)/python -m demo --keep
 
-test: engine image proxy browser guest $(VENV)/dev lint  ## everything, on the real engine
-	@$(BIN)/pytest --durations=30 --durations-min=5
+PYTEST := $(BIN)/pytest --durations=30 --durations-min=5
+
+test: engine image proxy browser guest $(VENV)/dev lint  ## all but the soak, on the real engine: side by side, then what must be alone
+	@failed=0; \
+	$(PYTEST) -n 3 -m "not alone and not soak" || failed=1; \
+	$(PYTEST) -m "alone and not soak" || failed=1; \
+	exit $$failed
+
+quick: $(VENV)/dev lint  ## unit tests, without an engine
+	@$(BIN)/pytest -n 2 -m "not alone and not soak" tests/unit
+
+soak: engine image proxy guest $(VENV)/dev  ## what takes long and seldom finds anything; about an hour
+	@failed=0; \
+	$(PYTEST) -m soak || failed=1; \
+	$(MAKE) upstream || failed=1; \
+	$(MAKE) conformance-matrix || failed=1; \
+	exit $$failed
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check

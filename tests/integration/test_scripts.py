@@ -118,7 +118,8 @@ def test_images_that_are_up_to_date(client, tmp_path, arguments, targets):
     assert ended(process) == (0, "", said)
     assert [client.inspect_image(image)["Id"] for image in (MINIMAL, TENSORFLOW)] == before
     assert list(tmp_path.iterdir()) == []
-    assert seconds < 5
+    # a build takes minutes
+    assert seconds < 20
 
 
 @pytest.mark.parametrize("arguments", [("nope",), ("minimal", "tensorflow"), ("--help",)], ids=" ".join)
