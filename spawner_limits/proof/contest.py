@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
 from spawner_limits.kernel.reader import Reader
+from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
 from spawner_limits.proof.burn import burner
 from spawner_limits.proof.evidence import Contest
@@ -23,14 +26,13 @@ from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.limits import Limits
     from spawner_limits.proof.engine import Command, Container, Engine
 
 WINDOW_S = 5.0
 WARM_UP_S = 1.0
 TRIES = 3
 """a contest that others disturbed may be repeated so often; one that was not, never"""
-RIVAL = {"mem_limit": 64 * MIB, "memswap_limit": 64 * MIB, "pids_limit": 64, "network_mode": "none"}
+_RIVAL = Limits(mem_limit=64 * MIB, memswap_limit=64 * MIB, pids_limit=64)
 
 _BURN_S = 60
 
@@ -49,7 +51,11 @@ def rival_shares(shares: int, cpu_limit: float | None) -> int:
 def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
     """Measure the subject against a sibling made from its image. UsageError when the image can't run the load."""
     shares = rival_shares(limits.cpu_shares or ORDINARY_SHARES, limits.cpu_limit)
-    host_config = {**RIVAL, "cpu_shares": shares, "cgroup_parent": subject.cgroup_parent or None}
+    host_config = {
+        **translate(replace(_RIVAL, cpu_shares=shares)).ask,
+        "network_mode": "none",
+        "cgroup_parent": subject.cgroup_parent or None,
+    }
     with ExitStack() as stack:
         rival = stack.enter_context(
             engine.trial_container(subject.image, host_config=host_config, environment={}, seconds=_BURN_S * 2)

@@ -16,7 +16,7 @@ from traitlets import Bool, Integer, Unicode
 import docker
 from spawner_limits.engines import labels
 from spawner_limits.engines.base import shares_told
-from spawner_limits.engines.docker import INSPECT, RIVALS, disagreement, disagreements, host_config, translate
+from spawner_limits.engines.docker import RIVALS, disagreement, disagreements, host_config, translate
 from spawner_limits.limits import tell
 from spawner_limits.policy.capacity import RETRY_S, room
 from spawner_limits.spawners import hints, notebook
@@ -220,12 +220,21 @@ class LimitedDockerSpawner(
         ask = self._enforced().ask
         # the SDK reads "8g" and the like
         said = self.client.create_host_config(**theirs)
-        wanted = host_config({key: value for key, value in ask.items() if INSPECT[key] in said})
-        wrong = [disagreement(key, said[key], ours) for key, ours in wanted.items() if said[key] != ours]
+        wanted, policy = host_config(ask), self._host_config_of_policy()
+        wrong = [
+            disagreement(key, said, wanted)
+            for key, ours in wanted.items()
+            if key in said and said[key] not in (ours, policy.get(key))
+        ]
         wrong += [f"{key} is {said[key]!r}" for option, key in RIVALS.items() if option in ask and said.get(key)]
         if wrong:
             fact = f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}"
             raise self.refusal(fact, reason="override", remedy=_REMEDY)
+
+    def _host_config_of_policy(self) -> dict[str, Any]:
+        """Memory and swap as the policy has them: Docker is told no swap otherwise, which nobody need write."""
+        limits = self.entitlement.limits if self.entitlement is not None else None
+        return host_config({option: getattr(limits, option) for option in ("mem_limit", "memswap_limit")})
 
     @contextmanager
     def _holding(self, **values: Any) -> Iterator[None]:

@@ -32,13 +32,19 @@ def environment(container):
 
 
 HOST_CONFIG = {
-    "the defaults": ("dan", {"Memory": 256 * MIB, "MemorySwap": 256 * MIB, "CpuQuota": 100_000, "PidsLimit": 200}),
-    "the group's rule": ("sue", {"Memory": 320 * MIB, "MemorySwap": 320 * MIB, "CpuQuota": 120_000, "PidsLimit": 200}),
+    "the defaults": ("dan", {"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1, "CpuQuota": 100_000, "PidsLimit": 200}),
+    "the group's rule": (
+        "sue",
+        {"Memory": 320 * MIB, "MemorySwap": 320 * MIB + 1, "CpuQuota": 120_000, "PidsLimit": 200},
+    ),
     "the user's rule over the group's": (
         "eve",
-        {"Memory": 384 * MIB, "MemorySwap": 384 * MIB, "CpuQuota": 150_000, "CpuShares": 2048, "PidsLimit": 200},
+        {"Memory": 384 * MIB, "MemorySwap": 384 * MIB + 1, "CpuQuota": 150_000, "CpuShares": 2048, "PidsLimit": 200},
     ),
-    "somebody who says the same as the policy": ("same", {"Memory": 256 * MIB, "CpuQuota": 100_000}),
+    "somebody who says the same as the policy": (
+        "same",
+        {"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1, "CpuQuota": 100_000},
+    ),
     "somebody who sets what the policy says nothing about": (
         "harmless",
         {"Memory": 256 * MIB, "CpuQuota": 100_000, "ShmSize": 128 * MIB},
@@ -137,7 +143,8 @@ REFUSED = {
     ),
     "swap by extra_host_config": (
         "loose-swap",
-        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 256 MiB. " + MINE,
+        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 256 MiB + 1 byte "
+        "(no swap). " + MINE,
     ),
     "NanoCpus by extra_host_config": (
         "loose-nano",
@@ -209,7 +216,7 @@ def test_a_kept_container_gets_todays_limits(hub, client, policy):
         assert (again["Id"], again["HostConfig"]["Memory"], again["HostConfig"]["MemorySwap"]) == (
             first["Id"],
             224 * MIB,
-            224 * MIB,
+            224 * MIB + 1,
         )
         found = client.exec_create(again["Id"], ["test", "-e", "/tmp/mine"])["Id"]
         client.exec_start(found)
