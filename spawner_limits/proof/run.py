@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 
 from spawner_limits import __version__
+from spawner_limits.deadline import Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
@@ -28,11 +30,12 @@ from spawner_limits.proof.contest import contest
 from spawner_limits.proof.engine import Command, identity, processes
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
 from spawner_limits.proof.judge import judge
+from spawner_limits.proof.ownership import server_of
 from spawner_limits.proof.report import words
 from spawner_limits.spawners import notebook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from spawner_limits.engines.base import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
@@ -88,7 +91,7 @@ class _Subject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prover:
-    """Runs trials on one engine; no load runs longer than `seconds`."""
+    """Runs trials on one engine; each ends after `seconds`, whatever hangs."""
 
     engine: Engine
     seconds: int
@@ -105,9 +108,11 @@ class Prover:
         trials: list[Trial] = []
         for user in users:
             self.watch.say(f"{user}: starting the server through the hub")
-            with hub.server(user, lambda line: self.watch.say(f"  {line}")):
-                container = self.engine.server_of(user)
-                trials.append(self._server(user, container))
+            with self._timed() as timed:
+                bound = hub.until(timed.engine.deadline)
+                with bound.server(user, lambda line: self.watch.say(f"  {line}")):
+                    container = server_of(timed.engine, bound, user)
+                    trials.append(timed._server(user, container))  # noqa: SLF001  of this class
             if control and len(trials) == 1:
                 trials.append(self._control(trials[0], container.image, ()))
         return self._report(started, trials)
@@ -149,7 +154,7 @@ class Prover:
         path = container.labels.get(labels.NOTEBOOK)
         if path is None:
             problem = "the hub copies no notebook into this server (copy_notebook is off)"
-        elif notebook.present(self.engine.client, container.id, path) is False:
+        elif self.engine.has_file(container, path) is False:
             problem = f"the notebook was not copied: {path} is not in the container; the hub's log says why"
         else:
             return self._trial(container, subject, _execution(path))
@@ -160,14 +165,23 @@ class Prover:
     ) -> Trial:
         environment = _promises(subject.limits)
         seconds = self.seconds + MARGIN_S
-        with self.engine.trial_container(
-            image, host_config=host_config, environment=environment, seconds=seconds
-        ) as container:
+        with (
+            self._timed() as timed,
+            timed.engine.trial_container(
+                image, host_config=host_config, environment=environment, seconds=seconds
+            ) as container,
+        ):
             if command:
-                return self._trial(container, subject, command)
+                return timed._trial(container, subject, command)  # noqa: SLF001  of this class
             place = notebook.Place()
-            notebook.copy(self.engine.client, container.id, place, notebook.packaged())
-            return self._trial(container, subject, _execution(str(place.notebook)))
+            notebook.copy(timed.engine.client, container.id, place, notebook.packaged())
+            return timed._trial(container, subject, _execution(str(place.notebook)))  # noqa: SLF001  of this class
+
+    @contextmanager
+    def _timed(self) -> Iterator[Prover]:
+        """The same prover for the time of one trial, all of which is to end in time."""
+        with self.engine.until(Deadline.after(self.seconds)) as engine:
+            yield replace(self, engine=engine)
 
     def _control(self, trial: Trial, image: str, command: Sequence[str]) -> Trial:
         """The same load, promised the same limits, in a container that has none of them."""
@@ -203,14 +217,14 @@ class Prover:
         self, running: Command, reader: Reader, snapshots: list[Snapshot], subject: _Subject, guard: Guard
     ) -> None:
         """Take a snapshot ten times a second until the load ends, or its time."""
-        tick = started = time.monotonic()
+        tick = time.monotonic()
         while not running.wait(max(0.0, tick - time.monotonic())):
             interrupt.check()
             tick += INTERVAL_S
             snapshots.append(reader.read())
             guard.look()
             self.watch.sample(subject.name, subject.limits, snapshots)
-            if time.monotonic() - started > self.seconds:
+            if self.engine.deadline.passed:
                 running.problem = f"the load did not end within {self.seconds} s and was ended"
                 return
 
@@ -219,7 +233,7 @@ class Prover:
     ) -> None:
         """Repeat the notebook's press on CPU where others disturbed it; what was judged otherwise is never repeated."""
         for _ in range(CPU_TRIES):
-            if not self._cpu_was_disturbed(subject, snapshots):
+            if self.engine.deadline.passed or not self._cpu_was_disturbed(subject, snapshots):
                 return
             self.watch.say(f"{subject.name}: others disturbed the press on CPU; pressing again")
             busy = math.ceil(subject.limits.cpu_limit or 0) + 1
@@ -264,7 +278,11 @@ class Prover:
         if "cpu_shares" not in subject.enforcement.ask:
             return None
         self.watch.say(f"{subject.name}: contending with a sibling for one CPU")
-        return contest(self.engine, container, subject.limits)
+        try:
+            return contest(self.engine, container, subject.limits)
+        except OvertimeError as error:
+            self.watch.say(f"{subject.name}: {error}")
+            return None
 
     def _idle_trial(self, container: Container, subject: _Subject, problem: str) -> Trial:
         """A trial without a load: the limits are read, and no more."""

@@ -180,7 +180,7 @@ def test_evidence_is_gathered_once_and_anew_where_it_was_disturbed():
 
 def ours():
     """Cgroups that a run made."""
-    return [path for mount in cgroup_mounts() for path in mount.glob(f"{labels.TRIAL_CGROUP}*")]
+    return [path for mount in cgroup_mounts() for path in mount.glob(f"{labels.TRIAL_NAME}*")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
