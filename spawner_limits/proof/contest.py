@@ -25,6 +25,7 @@ from spawner_limits.proof.tolerances import SATURATED
 from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:
+    from spawner_limits.deadline import Deadline
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.engine import Command, Container, Engine
 
@@ -49,7 +50,11 @@ def rival_shares(shares: int, cpu_limit: float | None) -> int:
 
 
 def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
-    """Measure the subject against a sibling made from its image. UsageError when the image can't run the load."""
+    """Measure the subject against a sibling made from its image.
+
+    Errors: UsageError when the image can't run the load, OvertimeError when the engine's deadline leaves no time.
+    """
+    engine.deadline.later(-WARM_UP_S - WINDOW_S).check("the contest for CPU")
     shares = rival_shares(limits.cpu_shares or ORDINARY_SHARES, limits.cpu_limit)
     host_config = {
         **translate(replace(_RIVAL, cpu_shares=shares)).ask,
@@ -67,12 +72,13 @@ def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
             stack.callback(load.stop)
             _pin(load, cpu)
         pause(WARM_UP_S)
-        return _undisturbed(readers)
+        return _undisturbed(readers, engine.deadline)
 
 
-def _undisturbed(readers: list[Reader]) -> Contest:
-    """The first window that was theirs alone, or else the last one."""
+def _undisturbed(readers: list[Reader], deadline: Deadline) -> Contest:
+    """The first window that was theirs alone, or else the last one. OvertimeError when there is no time for it."""
     for _ in range(TRIES):
+        deadline.later(-WINDOW_S).check("the contest for CPU")
         first = [reader.read_limits() for reader in readers]
         pause(WINDOW_S)
         last = [reader.read_limits() for reader in readers]

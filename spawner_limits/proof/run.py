@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 
 from spawner_limits import __version__
+from spawner_limits.deadline import Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
@@ -28,11 +30,12 @@ from spawner_limits.proof.engine import Command
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
 from spawner_limits.proof.guard import Guard
 from spawner_limits.proof.judge import judge
+from spawner_limits.proof.ownership import server_of
 from spawner_limits.proof.report import words
 from spawner_limits.spawners import notebook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from spawner_limits.engines.base import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
@@ -84,7 +87,7 @@ class _Subject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prover:
-    """Runs trials on one engine; no load runs longer than `seconds`."""
+    """Runs trials on one engine; each ends after `seconds`, whatever hangs."""
 
     engine: Engine
     seconds: int
@@ -101,9 +104,11 @@ class Prover:
         trials: list[Trial] = []
         for user in users:
             self.watch.say(f"{user}: starting the server through the hub")
-            with hub.server(user, lambda line: self.watch.say(f"  {line}")):
-                container = self.engine.server_of(user)
-                trials.append(self._server(user, container))
+            with self._timed() as timed:
+                bound = hub.until(timed.engine.deadline)
+                with bound.server(user, lambda line: self.watch.say(f"  {line}")):
+                    container = server_of(timed.engine, bound, user)
+                    trials.append(timed._server(user, container))  # noqa: SLF001  of this class
             if control and len(trials) == 1:
                 trials.append(self._control(trials[0], container.image, ()))
         return self._report(started, trials)
@@ -149,7 +154,7 @@ class Prover:
         path = container.labels.get(labels.NOTEBOOK)
         if path is None:
             problem = "the hub copies no notebook into this server (copy_notebook is off)"
-        elif notebook.present(self.engine.client, container.id, path) is False:
+        elif self.engine.has_file(container, path) is False:
             problem = f"the notebook was not copied: {path} is not in the container; the hub's log says why"
         else:
             return self._trial(container, subject, _execution(path))
@@ -160,14 +165,23 @@ class Prover:
     ) -> Trial:
         environment = _promises(subject.limits)
         seconds = self.seconds + MARGIN_S
-        with self.engine.trial_container(
-            image, host_config=host_config, environment=environment, seconds=seconds
-        ) as container:
+        with (
+            self._timed() as timed,
+            timed.engine.trial_container(
+                image, host_config=host_config, environment=environment, seconds=seconds
+            ) as container,
+        ):
             if command:
-                return self._trial(container, subject, command)
+                return timed._trial(container, subject, command)  # noqa: SLF001  of this class
             place = notebook.Place()
-            notebook.copy(self.engine.client, container.id, place, notebook.packaged())
-            return self._trial(container, subject, _execution(str(place.notebook)))
+            notebook.copy(timed.engine.client, container.id, place, notebook.packaged())
+            return timed._trial(container, subject, _execution(str(place.notebook)))  # noqa: SLF001  of this class
+
+    @contextmanager
+    def _timed(self) -> Iterator[Prover]:
+        """The same prover for the time of one trial, all of which is to end in time."""
+        with self.engine.until(Deadline.after(self.seconds)) as engine:
+            yield replace(self, engine=engine)
 
     def _control(self, trial: Trial, image: str, command: Sequence[str]) -> Trial:
         """The same load, promised the same limits, in a container that has none of them."""
@@ -206,7 +220,10 @@ class Prover:
             interrupt.check()
 
         sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=wait)
-        rounds = sampler.follow(seconds=self.seconds, over=lambda: bool(running) and not running[0].running)
+        over = self.engine.deadline
+        rounds = sampler.follow(
+            seconds=self.seconds, over=lambda: over.passed or (bool(running) and not running[0].running)
+        )
         try:
             for (one,) in rounds:
                 taken.append(one)
@@ -230,7 +247,7 @@ class Prover:
         """
         for attempt in range(1, presses.TRIES + 1):
             wanted = presses.wanted(trial, attempt)
-            if not wanted:
+            if not wanted or self.engine.deadline.passed:
                 break
             for press in wanted:
                 self.watch.say(f"{subject.name}: {press.words}")
@@ -240,10 +257,13 @@ class Prover:
     def _own_press(self, container: Container, reader: Reader, subject: _Subject, press: presses.Press) -> Evidence:
         guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
         sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=interrupt.pause)
+        over = self.engine.deadline
         loads = [Command(self.engine, container, press.command) for _ in range(press.count)]
         taken: list[Snapshot] = []
         try:
-            for (one,) in sampler.follow(seconds=press.seconds, over=lambda: not any(load.running for load in loads)):
+            for (one,) in sampler.follow(
+                seconds=press.seconds, over=lambda: over.passed or not any(one.running for one in loads)
+            ):
                 taken.append(one)
                 self.watch.sample(subject.name, subject.limits, taken)
         finally:
@@ -293,7 +313,11 @@ class Prover:
         if "cpu_shares" not in subject.enforcement.ask:
             return None
         self.watch.say(f"{subject.name}: contending with a sibling for one CPU")
-        return contest(self.engine, container, subject.limits)
+        try:
+            return contest(self.engine, container, subject.limits)
+        except OvertimeError as error:
+            self.watch.say(f"{subject.name}: {error}")
+            return None
 
     def _idle_trial(self, container: Container, subject: _Subject, problem: str) -> Trial:
         """A trial without a load: the limits are read, and no more."""

@@ -108,7 +108,10 @@ BAD = {
     ),
     "users without a token": (
         ("alice",),
-        "no token for the hub: put one with the scopes servers and read:users in JUPYTERHUB_API_TOKEN",
+        (
+            "no token for the hub: put one with the scopes servers, read:users and admin:server_state in "
+            "JUPYTERHUB_API_TOKEN"
+        ),
     ),
 }  # fmt: skip
 

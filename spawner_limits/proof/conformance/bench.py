@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import docker.errors
 
-from spawner_limits.engines import labels
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
 from spawner_limits.kernel.where import CgroupError, find
@@ -81,11 +79,8 @@ class Bench:
         driver = self.engine.cgroup_driver
         if driver not in {"cgroupfs", "systemd"}:
             raise CannotError(f"the engine's cgroup driver is {driver}, which makes no cgroups")
-        name = f"{labels.TRIAL_CGROUP}{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        try:
+        with self.engine.trial_cgroup() as name:
             yield f"{name.replace('-', '_')}.slice" if driver == "systemd" else f"/{name}"
-        finally:
-            self.engine.remove_cgroups(name)
 
     @contextmanager
     def container(
