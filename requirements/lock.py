@@ -1,6 +1,6 @@
 """`make lock`: exact versions and hashes of all Python packages that the project's own commands install.
 
-Arguments go to `uv pip compile`: `--upgrade` renews all, `--upgrade-package NAME` one, nothing adds only what is missing.
+Arguments go to `uv pip compile`: `--upgrade` renews all, `--upgrade-package NAME` one; none: what is missing.
 `newest FILE` or `oldest FILE`: instead, a lock for development on this machine of the newest or oldest that is allowed.
 """
 
@@ -27,7 +27,8 @@ LOCKS = {
     "requirements/guest.txt": ("requirements/guest.in", "-c", DEV),
     "requirements/upstream.txt": ("pyproject.toml", "requirements/build.in", "requirements/upstream.in", "-c", DEV),
     f"{MINIMAL}.txt": (f"{MINIMAL}.in",),
-    f"{TENSORFLOW}.txt": (f"{TENSORFLOW}.in", "-c", f"{MINIMAL}.txt"),
+    # every virtual environment has setuptools, and what lies in a layer below can't be replaced without a trace
+    f"{TENSORFLOW}.txt": (f"{TENSORFLOW}.in", "-c", f"{MINIMAL}.txt", "--no-emit-package", "setuptools"),
 }
 """lock file → what it is made from, in the order in which they need each other"""
 COMPILE = (
@@ -37,7 +38,7 @@ COMPILE = (
     *("--custom-compile-command", "make lock"),
 )
 EVERYWHERE = ("--universal", "--python-version", "3.11", "--fork-strategy", "fewest")
-"""for all Pythons at once, and one version of a package for all: for `--target`, pip asks the host's which line applies"""
+"""for all Pythons at once, and one version for all: with `--target`, pip asks the host's Python which line applies"""
 RESOLUTIONS = {"newest": "highest", "oldest": "lowest-direct"}
 PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",

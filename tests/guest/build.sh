@@ -34,18 +34,12 @@ fail() {
 # ---- what has to be built ------------------------------------------------------------------------------------------
 
 # What our package needs of PyPI, without the hub: the guest has an engine and no hub.
-requirements() {
-    "$PYTHON" - "$here/../../pyproject.toml" <<'EOF'
-import sys, tomllib
-needed = tomllib.load(open(sys.argv[1], "rb"))["project"]["dependencies"]
-print(*(one for one in needed if not one.startswith(("jupyterhub", "dockerspawner"))), sep="\n")
-EOF
-}
+requirements() { echo "$here/../../requirements/guest.txt"; }
 
 inputs_of_image() {
     {
         (cd "$here" && sha256sum agent.py build.sh init)
-        requirements
+        cat "$(requirements)"
         echo "$suite"
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -261,11 +255,11 @@ busybox_of() {
 add_python_packages() {
     local version
     version=$(chroot "$work/root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    mapfile -t needed < <(requirements)
-    # --no-compile: the host's python is not the guest's.
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-compile \
+    # --no-deps: the lock is complete. --no-compile: the host's python is not the guest's.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-compile --no-deps \
         --target "$work/root/opt/packages" --python-version "$version" --implementation cp --only-binary :all: \
-        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 "${needed[@]}"
+        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 \
+        --require-hashes -r "$(requirements)"
     rm -rf "$work/root/opt/packages/bin"
     chroot "$work/root" python3 -m compileall -q /opt/packages
 }
