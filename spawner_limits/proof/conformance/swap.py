@@ -381,7 +381,7 @@ def _press_kept(bench: Bench, setting: Setting) -> Kept:
         if refusal := subject.update(PidsLimit=_PIDS):
             raise CannotError(f"the engine refuses an update of the processes alone: {short(refusal)}")
         texts["after an update of the processes alone"] = subject.read(file)
-        reload = _reloaded(bench.engine.cgroup_driver)
+        reload = reloaded(bench.engine.cgroup_driver)
         if reload.done:
             texts["after systemctl daemon-reload"] = subject.read(file)
         lift(subject, setting.behind.get(bench.version, {}))
@@ -391,7 +391,7 @@ def _press_kept(bench: Bench, setting: Setting) -> Kept:
         return Kept(told=told, texts=texts, reload=reload, evidence=_hog(subject, _HOG_MIB))
 
 
-def _reloaded(driver: str, booted: Path = Path("/run/systemd/system")) -> Reload:
+def reloaded(driver: str, booted: Path = Path("/run/systemd/system")) -> Reload:
     """Have systemd read its units anew, as the installation of a package does, where it manages containers.
 
     `booted`: there while systemd is PID 1, by sd_booted(3).
@@ -412,9 +412,10 @@ def _reloaded(driver: str, booted: Path = Path("/run/systemd/system")) -> Reload
 def _judge_kept(kept: Kept) -> list[Verdict]:
     told, evidence = kept.told, kept.evidence
     asked = translate(_EQUAL.limits, page_size_bytes=told.page_size_bytes).ask["memswap_limit"]
-    read = [exactly(f"{told.file} {when}", told.texts(MEMORY), text) for when, text in kept.texts.items()]
+    texts = {**kept.texts, "at the end": told.text}
+    read = [exactly(f"{told.file} {when}", told.texts(MEMORY), text) for when, text in texts.items()]
     return [
-        *map(_unpressed, (*read, _judge_reload(kept.reload), limit_file(told, MEMORY), _record(told, asked))),
+        *map(_unpressed, (*read, _judge_reload(kept.reload), _record(told, asked))),
         swapped(evidence.snapshots, most=0),
         ended(evidence.load.exit_code, KILLED, what=f"a load of {_HOG_MIB} MiB"),
         *hold(Limits(mem_limit=MEMORY), "mem_limit")(evidence),
