@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -24,7 +26,7 @@ def pytest_addoption(parser):
         type=float,
         default=LONGEST_S,
         metavar="SECONDS",
-        help=f"fail a test that takes longer and is neither {' nor '.join(APART)} (default: {LONGEST_S})",
+        help=f"fail a test that takes longer, on a machine with a CPU for all that run, and is neither {' nor '.join(APART)} (default: {LONGEST_S})",
     )
 
 
@@ -63,7 +65,7 @@ def group(nodeid):
 def pytest_runtest_makereport(item, call):
     """A test that passed, and took too long to run beside others, has failed."""
     report = yield
-    longest = item.config.getoption("--longest")
+    longest = item.config.getoption("--longest") * crowding(os.getloadavg()[0], os.cpu_count())
     if report.when == "call" and report.passed and call.duration > longest and not is_apart(item):
         report.outcome = "failed"
         report.longrepr = (
@@ -71,6 +73,11 @@ def pytest_runtest_makereport(item, call):
             f"make it faster, or mark it {' or '.join(APART)} and say why"
         )
     return report
+
+
+def crowding(load, cpus):
+    """How much longer things take where more want to run than there are CPUs; `load`: the last minute's average."""
+    return max(1.0, load / cpus)
 
 
 def is_apart(item):
