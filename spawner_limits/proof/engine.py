@@ -33,7 +33,7 @@ from spawner_limits.proof.evidence import Host
 from spawner_limits.proof.interrupt import check, pause, uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from spawner_limits.engines.base import CgroupVersion
     from spawner_limits.proof.made import Kind, Made, Note
@@ -182,22 +182,6 @@ class Engine:
     def cgroup(self, container: Container) -> Cgroup:
         """The container's cgroups. CgroupError when they can't be found from here."""
         return find(container.pid, container_id=container.id)
-
-    def has_file(self, container: Container, path: str) -> bool | None:
-        """Whether a running container sees the file at `path`; `None` where it has no `test` to ask with.
-
-        OvertimeError where it does not answer: it is paused, or nothing can start in it.
-        """
-        asked = Command(self, container, ["test", "-f", path])
-        try:
-            while not asked.wait(_LOOK_S):
-                check()
-                self.deadline.check(f"the look for {path} in the container {container.name}")
-        finally:
-            asked.stop()
-        if asked.problem is not None:
-            raise LimitsError(f"the look for {path} in the container {container.name}: {asked.problem}")
-        return {0: True, 1: False}.get(-1 if asked.exit_code is None else asked.exit_code)
 
     # -- containers of our own -----------------------------------------------------------------------------------
 

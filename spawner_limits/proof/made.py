@@ -2,7 +2,8 @@
 
 A label can't tell: it comes along with an image. One file a thing, made before the thing is and named after it, which
 takes 128 random bits. Whoever made it holds a lock on its file until it ends, which tells the living from the dead
-across PID namespaces too. The directory must be its owner's alone: a name that somebody else put there would be removed as ours.
+across PID namespaces too. The directory must be its owner's alone: a name that somebody else put there would be
+removed as ours.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ EXECUTED = ("jupyter", "nbconvert", "--execute", notebook.NAME)
 
 # the executed copy goes to a directory of its own: a user's notebook stays as it is
 _EXECUTE = """
+[ -f "$1" ] || { echo "the notebook was not copied: $1 is not in the container; the hub's log says why" >&2; exit 1; }
 d=$(mktemp -d) || exit 1
 trap 'rm -rf "$d"' EXIT
 cd "$(dirname "$1")" || exit 1
@@ -154,11 +155,8 @@ class Prover:
         path = container.labels.get(labels.NOTEBOOK)
         if path is None:
             problem = "the hub copies no notebook into this server (copy_notebook is off)"
-        elif self.engine.has_file(container, path) is False:
-            problem = f"the notebook was not copied: {path} is not in the container; the hub's log says why"
-        else:
-            return self._trial(container, subject, _execution(path))
-        return self._idle_trial(container, subject, problem)
+            return self._idle_trial(container, subject, problem)
+        return self._trial(container, subject, _execution(path))
 
     def _own_container(
         self, image: str, subject: _Subject, command: Sequence[str], host_config: Mapping[str, Any]

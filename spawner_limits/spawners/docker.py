@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _TRAITS = ("mem_limit", "mem_guarantee", "cpu_limit", "cpu_guarantee")
 _READS = frozenset({"inspect_container", "inspect_image", "port"})
 """quick calls, such as a poll's: on DockerSpawner's one thread they would wait for everybody's starts"""
+_NOT_COPIED = (notebook.CopyError, docker.errors.APIError, requests.RequestException, OSError)
 _REMEDY = "Take it out of the hub's configuration: the policy file alone sets limits."
 
 
@@ -65,7 +66,6 @@ class LimitedDockerSpawner(
     asides: ClassVar[dict[str, Aside]] = {}
     """by the engine's address"""
     bare_images: ClassVar[set[notebook.Bare]] = set()
-    _looking: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[str, int]:
         """Start the server inside its limits. SpawnException when they can't be had."""
@@ -273,8 +273,6 @@ class LimitedDockerSpawner(
         await super().start_object()
         await self.attest_limits()
         await self.look_after_start()
-        if self.copy_notebook:
-            self._looking = asyncio.ensure_future(self._look_for_notebook())
 
     def _place(self) -> notebook.Place:
         directory = PurePosixPath(self.notebook_target)
@@ -284,22 +282,13 @@ class LimitedDockerSpawner(
         try:
             wanted = self.container_id, self._place(), notebook.packaged(), self.bare_images
             copied = await self.aside.run_inside(notebook.copy, *wanted)
-        except (docker.errors.APIError, requests.RequestException, OSError, TimeoutError) as error:
-            why = getattr(error, "explanation", None) or error or f"it took over {TIMEOUT_S} s"
-            self._tell_no_notebook(str(why))
+        except (*_NOT_COPIED, TimeoutError) as error:
+            why = getattr(error, "explanation", None) or str(error) or f"it took over {TIMEOUT_S} s"
+            self._tell_no_notebook(why)
         else:
+            if copied.oversized:
+                self.log.warning("In %s of %s: %s", self.notebook_target, self._log_name, copied)
             self.tell(f"{self.notebook_target}: {copied}", progress=40)
-
-    async def _look_for_notebook(self) -> None:
-        """Look for it in the running container: what was copied under a tmpfs mount is gone."""
-        path = str(self._place().notebook)
-        try:
-            seen = await self.aside.run_inside(notebook.present, self.container_id, path)
-        except (docker.errors.APIError, requests.RequestException, TimeoutError) as error:
-            self.log.debug("Could not look for the notebook of %s: %s", self._log_name, error)
-        else:
-            if seen is False:
-                self._tell_no_notebook(f"{path} is not in the running container; does a mount hide it?")
 
     def _tell_no_notebook(self, why: str) -> None:
         self.log.error("The stress notebook of %s was not copied: %s", self._log_name, why)

@@ -317,10 +317,23 @@ def test_breaking_the_policy_changes_nothing_and_is_reported_once(hub, policy):
 
 
 def test_a_notebook_that_a_mount_hides_is_reported(hub):
-    """Under a tmpfs the copy is lost: the server starts all the same, and the log says why there is no notebook."""
+    """Under a tmpfs it would be lost: the server starts all the same, and the log says why there is no notebook."""
     started(hub, "tmpfs")
     hub.stop("tmpfs")
-    assert (
-        "The stress notebook of tmpfs was not copied: /home/jovyan/work/mnist.ipynb is not in the running container; "
-        "does a mount hide it?"
-    ) in hub.said()
+    why = "the tmpfs that is mounted at /home/jovyan/work would hide it"
+    assert f"The stress notebook of tmpfs was not copied: {why}\n" in hub.said()
+
+
+def test_a_file_that_is_too_large_for_the_notebook(hub, client):
+    """It is left alone, and the log says so; the server starts, with the rest."""
+    container = started(hub, "kept")
+    try:
+        client.exec_start(client.exec_create(container["Id"], ["truncate", "-s", "1T", "work/mnist.ipynb"])["Id"])
+        hub.stop("kept")
+        started(hub, "kept")
+        rest = "mnist_2k_500.npz, MNIST-LICENSE.md already there"
+        told = f"In /home/jovyan/work of kept: {rest}; mnist.ipynb left alone: too large to be ours\n"
+        assert hub.said().count(told) == 1
+    finally:
+        hub.stop("kept")
+        remove(client, container["Id"])
