@@ -52,6 +52,15 @@ def _listed(directory: Path) -> Iterator[int]:
             yield from map(int, file.read_text(encoding="ascii").split())
 
 
+def cpu_seconds(pid: int, *, root: Path = _ROOT) -> float:
+    """CPU time of a process and of the children that it waited for, in steps of a tick; 0 once it is gone."""
+    try:
+        stat = (root / "proc" / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def namespace(pid: int, *, root: Path = _ROOT) -> int | None:
     """Which PID namespace a process is in; `None`: it has ended, or we may not know."""
     try:

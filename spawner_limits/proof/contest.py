@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
+from spawner_limits.kernel.processes import cpu_seconds
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
@@ -21,7 +22,7 @@ from spawner_limits.proof.burn import burner
 from spawner_limits.proof.evidence import Contest
 from spawner_limits.proof.host import idle_seconds
 from spawner_limits.proof.interrupt import pause
-from spawner_limits.proof.tolerances import SATURATED
+from spawner_limits.proof.tolerances import OVER, SATURATED
 from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:
@@ -67,28 +68,31 @@ def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
         )
         readers = [stack.enter_context(Reader(engine.cgroup(one))) for one in (subject, rival)]
         cpu = idlest(_allowed(readers[0].read_limits()))
+        pids = []
         for one in (subject, rival):
             load = burner(engine, one, _BURN_S)
             stack.callback(load.stop)
-            _pin(load, cpu)
+            pids.append(_pin(load, cpu))
         pause(WARM_UP_S)
-        return _undisturbed(readers, engine.deadline)
+        return _undisturbed(readers, pids, engine.deadline)
 
 
-def _undisturbed(readers: list[Reader], deadline: Deadline) -> Contest:
+def _undisturbed(readers: list[Reader], pids: list[int], deadline: Deadline) -> Contest:
     """The first window that was theirs alone, or else the last one. OvertimeError when there is no time for it."""
     for _ in range(TRIES):
         deadline.later(-WINDOW_S).check("the contest for CPU")
-        first = [reader.read_limits() for reader in readers]
+        first, before = [reader.read_limits() for reader in readers], [cpu_seconds(pid) for pid in pids]
         pause(WINDOW_S)
-        last = [reader.read_limits() for reader in readers]
+        last, after = [reader.read_limits() for reader in readers], [cpu_seconds(pid) for pid in pids]
         measured = [windows.between(*pair) for pair in zip(first, last, strict=True)]
-        if sum(window.cores for window in measured if window is not None) >= SATURATED:
+        used = [0.0 if window is None else window.used_s for window in measured]
+        others_s = max(0.0, sum(used) - (sum(after) - sum(before)))
+        if sum(used) >= SATURATED * WINDOW_S and others_s <= OVER * WINDOW_S:
             break
-    return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),))
+    return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),), others_s=others_s)
 
 
-def _pin(load: Command, cpu: int) -> None:
+def _pin(load: Command, cpu: int) -> int:
     pid = _started(load)
     if not pid:  # to sched_setaffinity, 0 would be ourselves
         raise UsageError(f"the load for cpu_shares does not run: {_said(load) or 'it did not start'}")
@@ -96,6 +100,7 @@ def _pin(load: Command, cpu: int) -> None:
         os.sched_setaffinity(pid, {cpu})
     except OSError as error:
         raise UsageError(f"the load for cpu_shares does not run: {_said(load) or error}") from error
+    return pid
 
 
 def _started(load: Command) -> int:

@@ -153,10 +153,16 @@ class Report:
 
     @property
     def controls(self) -> Iterator[tuple[Trial, Trial]]:
-        """Each trial that has a control, with it."""
-        for trial, control in zip(self.trials, self.trials[1:], strict=False):
-            if control.control:
-                yield trial, control
+        """Each control, with the trial that it is of: that of its name, else the first."""
+        trials = [one for one in self.trials if not one.control]
+        for control in self.trials:
+            own = next((one for one in trials if one.subject == control.subject), trials[0] if trials else None)
+            if control.control and own is not None:
+                yield own, control
+
+    def lacks(self, control: Trial) -> tuple[str, ...]:
+        """The fields that a control's load should have broken, and did not; empty: it has power."""
+        return next((powerless(own, one) for own, one in self.controls if one is control), ())
 
     @property
     def exit_code(self) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spawner_limits.engines.base import Expectation
-    from spawner_limits.proof.evidence import Trial
+    from spawner_limits.proof.evidence import Trial, Verdict
 
 TRIES = 3
 """times that a press which others disturbed is repeated"""
@@ -48,10 +48,17 @@ class Press:
     seconds: float
 
 
+def is_open(trial: Trial, verdict: Verdict) -> bool:
+    """Whether one more press can settle it: it is UNKNOWN, or a control that no load has broken yet."""
+    if trial.control:
+        return verdict.under_load is not Outcome.BROKEN
+    return verdict.outcome is Outcome.UNKNOWN
+
+
 def wanted(trial: Trial, attempt: int) -> tuple[Press, ...]:
     """What is worth pressing once more, of what is UNKNOWN. `attempt`: 1 is the first after the notebook."""
-    unknown = {one.field for one in trial.verdicts if one.outcome is Outcome.UNKNOWN}
-    expect = {one.field: one for one in trial.expect if one.field in unknown}
+    still = {one.field for one in trial.verdicts if is_open(trial, one)}
+    expect = {one.field: one for one in trial.expect if one.field in still}
     again = "" if attempt == 1 else "others disturbed it; once more: "
     return tuple(_wanted(trial, expect, again))
 

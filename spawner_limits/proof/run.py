@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 MARGIN_S = 120
 """how much longer than its load a container of ours lives, should nobody be left to remove it"""
 ENDED = "the container ended before its load did"
-OTHER_SHARES = 1024
-"""`cpu_shares` of a container that was given none"""
+_MOST_SHARES = 262_144
+"""that the Linux kernel takes"""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # IPython's tracebacks have them, wherever they go
 _LINES, _LONGEST = 40, 400
 EXECUTED = ("jupyter", "nbconvert", "--execute", notebook.NAME)
@@ -84,6 +84,13 @@ class _Subject:
     limits: Limits
     origins: tuple[Origin, ...]
     enforcement: Enforcement
+    control: bool = False
+    """promised these limits, and given none of them"""
+
+    @property
+    def called(self) -> str:
+        """Whose usage a line shows."""
+        return f"{self.name} (control)" if self.control else self.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,14 +191,20 @@ class Prover:
     def _control(self, trial: Trial, image: str, command: Sequence[str]) -> Trial:
         """The same load, promised the same limits, in a container that has none of them."""
         limits = Limits(**{one.field: one.value for one in trial.expect})  # type: ignore[arg-type]  # fields, one by one
-        subject = _Subject(name=trial.subject, limits=limits, origins=trial.limits, enforcement=self._translate(limits))
+        subject = _Subject(
+            name=trial.subject,
+            limits=limits,
+            origins=trial.limits,
+            enforcement=self._translate(limits),
+            control=True,
+        )
         self.watch.say(f"{trial.subject}: control, the same load in a container without these limits")
         # whatever the load, the host must survive it
         caps = {"mem_limit": trial.evidence.host.memory_bytes // 2, "pids_limit": 8192}
         if limits.cpu_shares is not None:
-            # any shares but those that were promised: to have none is to have 1024
-            caps["cpu_shares"] = 2 * limits.cpu_shares if limits.cpu_shares < OTHER_SHARES else OTHER_SHARES // 2
-        return replace(self._own_container(image, subject, command, caps), control=True)
+            # any shares but those that were promised: without any it would have 1024, which may be the same
+            caps["cpu_shares"] = min(2 * limits.cpu_shares, _MOST_SHARES) // (1 + (limits.cpu_shares == _MOST_SHARES))
+        return self._own_container(image, subject, command, caps)
 
     # -- one trial -----------------------------------------------------------------------------------------------
 
@@ -202,7 +215,8 @@ class Prover:
             contest = None if first.load.problem == ENDED else self._contest(container, subject)
             evidence = replace(first, contest=contest)
             trial = _judged(subject, evidence)
-            if _called(command) != EXECUTED or evidence.load.exit_code != 0:
+            # in a control the notebook finds limits broken, and fails, as it must
+            if _called(command) != EXECUTED or not (subject.control or evidence.load.exit_code == 0):
                 return trial
             return self._pressed_again(container, reader, subject, trial)
 
@@ -227,7 +241,7 @@ class Prover:
                 taken.append(one)
                 if not running:
                     running.append(Command(self.engine, container, command))
-                self.watch.sample(subject.name, subject.limits, taken)
+                self.watch.sample(subject.called, subject.limits, taken)
             if running[0].running:
                 running[0].problem = f"the load did not end within {self.seconds} s and was ended"
         finally:
@@ -263,7 +277,7 @@ class Prover:
                 seconds=press.seconds, over=lambda: over.passed or not any(one.running for one in loads)
             ):
                 taken.append(one)
-                self.watch.sample(subject.name, subject.limits, taken)
+                self.watch.sample(subject.called, subject.limits, taken)
         finally:
             for load in loads:
                 load.stop()
@@ -273,7 +287,7 @@ class Prover:
         """The trial, with the verdicts of one more press in place of those that were UNKNOWN."""
         expect = [one for one in trial.expect if one.field in press.fields]
         found = {one.field: replace(one, presses=count) for one in judge(expect, evidence)}
-        verdicts = (found.get(one.field, one) if one.outcome is Outcome.UNKNOWN else one for one in trial.verdicts)
+        verdicts = (found.get(one.field, one) if presses.is_open(trial, one) else one for one in trial.verdicts)
         return replace(trial, verdicts=tuple(verdicts))
 
     def _evidence(self, taken: Sequence[Snapshot], load: Load, guard: Guard) -> Evidence:
@@ -340,6 +354,7 @@ def _judged(subject: _Subject, evidence: Evidence) -> Trial:
         expect=expect,
         evidence=evidence,
         verdicts=judge(expect, evidence),
+        control=subject.control,
     )
 
 

@@ -73,7 +73,13 @@ BY_HALVES = replace(REFUSED, kernel=(memory(LARGE), {**memory(LARGE), "memory.li
 
 def loaded(exit_code, kills, **last):
     first = Snapshot(
-        monotonic_ns=0, versions={"cpu": 1, "memory": 1, "pids": 1}, oom_kill=0, pids_current=3, pids_max_events=0
+        monotonic_ns=0,
+        versions={"cpu": 1, "memory": 1, "pids": 1},
+        memory_current_bytes=4 * MIB,
+        memory_peak_bytes=4 * MIB,
+        oom_kill=0,
+        pids_current=3,
+        pids_max_events=0,
     )
     first = replace(first, limits=last.pop("limits", {}))
     load = Load(command=(), exit_code=exit_code, oom_killed=None)
