@@ -97,8 +97,8 @@ def fetched(folder: Path, python: Path) -> Path:
     if version("dockerspawner") != release:
         raise SuiteError(f"dockerspawner {version('dockerspawner')} is installed here, and {release} is locked")
     (folder / "dockerspawner.txt").write_text(locked.text)
-    only = ("--no-deps", "--no-binary", "dockerspawner", "--no-build-isolation", "--require-hashes")
-    _pip(python, "download", *only, "--dest", str(folder), "-r", str(folder / "dockerspawner.txt"))
+    sdist = ("--no-deps", "--no-binary", "dockerspawner", "--no-build-isolation", "--dest", str(folder))
+    _pip(python, "download", *sdist, "--require-hashes", "-r", str(folder / "dockerspawner.txt"))
     (sdist,) = folder.glob("dockerspawner-*.tar.gz")
     _check(release, hashlib.sha256(sdist.read_bytes()).hexdigest())
     with tarfile.open(sdist) as tar:
