@@ -57,7 +57,7 @@ TABLE: tuple[Row, ...] = (
         inspect="MemorySwap",
         v1=("memory.memsw.limit_in_bytes",),
         v2=("memory.swap.max",),
-        note="no swap is asked as `mem_limit` + 1 byte, see above; cgroup v2 counts swap alone",
+        note="no swap is asked as `mem_limit` + 1 byte, see below; cgroup v2 counts swap alone",
     ),
     Row(
         field="mem_swappiness",
