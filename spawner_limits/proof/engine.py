@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,14 +103,15 @@ def _say(text: str) -> None:
 class Engine:
     """One Docker engine on this machine."""
 
-    def __init__(self, *, made_by_us: Made | None = None) -> None:
-        """Connect. UnreachableError when no engine answers. `made_by_us`: where is noted what is made here."""
+    def __init__(self, *, connect_by: Deadline | None = None, made_by_us: Made | None = None) -> None:
+        """Connect. UnreachableError when no engine answers, by then. `made_by_us`: where is noted what is made here."""
         self.deadline = Deadline()
         self._made = made_by_us or made.usual()
         try:
-            self.client: docker.APIClient = _Client(self.deadline)
-            self._info: dict[str, Any] = self.client.info()
-        except _STOPPED_ANSWERING as error:
+            with closing(_Client(connect_by or self.deadline)) as client:
+                self._info: dict[str, Any] = client.info()
+            self.client: docker.APIClient = _Client(self.deadline, version=str(client.api_version))
+        except (*_STOPPED_ANSWERING, OvertimeError) as error:
             raise unreachable(error) from error
 
     @contextmanager

@@ -1,9 +1,8 @@
 """`Made`: what runs made on an engine and have not removed yet, so that a later one can, by these names alone.
 
-A label can't tell: it comes along with an image. One file a thing, made before the thing is and named after it, which
-takes 128 random bits. Whoever made it holds a lock on its file until it ends, which tells the living from the dead
-across PID namespaces too. The directory must be its owner's alone: a name that somebody else put there would be
-removed as ours.
+A label can't tell: it comes along with an image. One file a thing, made before it and named after it, with 128 random
+bits. Whoever made it holds a lock on its file until it ends, which tells the living from the dead also across PID
+namespaces. The directory must be its owner's alone: what somebody else named there would be removed as ours.
 """
 
 from __future__ import annotations
@@ -111,7 +110,8 @@ class Made:
     def left(self, engine: str) -> tuple[Note, ...]:
         """What runs that are dead made on this engine, containers first. UnusableError."""
         with self.directory() as directory:
-            found = [self._dead(entry, engine, directory) for entry in os.listdir(directory)]  # noqa: PTH208  of a descriptor
+            entries = os.listdir(directory)  # noqa: PTH208  of a descriptor
+            found = [self._dead(entry, engine, directory) for entry in entries]
         return tuple(sorted((one for one in found if one is not None), key=lambda one: one.kind == "cgroup"))
 
     def _dead(self, entry: str, engine: str, directory: int) -> Note | None:

@@ -42,7 +42,10 @@ def server_of(engine: Engine, hub: Hub, user: str, server: str = "") -> Containe
     given = _given(engine, found)
     if labels.ENTITLEMENT not in given:
         raise UsageError(f"the container {found.name} of {_whose(user, server)} {_without_limits(found)}")
-    told = Entitlement.from_json(given[labels.ENTITLEMENT])
+    try:
+        told = Entitlement.from_json(given[labels.ENTITLEMENT])
+    except ValueError as error:
+        raise UsageError(f"the label {labels.ENTITLEMENT} of the container {found.name}: {error}") from error
     if (told.user, told.server) != (user, server):
         raise UsageError(
             f"the hub says that the container {found.name} is the server of {_whose(user, server)}, its labels say "

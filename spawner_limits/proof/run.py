@@ -107,8 +107,9 @@ class Prover:
         With `control`, the first one's load runs once more in a container of the same image without limits.
         """
         started = _now()
+        asked = hub.until(Deadline.after(self.seconds))
         for user in users:
-            hub.model(user)  # a name that is wrong is said before anything starts
+            asked.model(user)  # a name that is wrong is said before anything starts
         trials: list[Trial] = []
         for user in users:
             self.watch.say(f"{user}: starting the server through the hub")

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.conftest import spawner_limits
+from tests.conftest import MINIMAL, spawner_limits
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
@@ -53,6 +53,23 @@ def test_a_server_that_has_no_notebook_is_unknown(hub):
     assert found.returncode == 3, found.stderr
     assert "the hub copies no notebook into this server (copy_notebook is off)" in found.stderr
     assert "HELD" not in found.stdout.splitlines()[0]
+
+
+def test_another_hubs_server_of_the_same_name_is_left_alone(hub, client):
+    """A newer container with the same labels and no limits: the hub's own is read, and nothing is BROKEN."""
+    hub.start("no-notebook")
+    own = hub.container("no-notebook")
+    other = client.create_container(MINIMAL, ["sleep", "300"], entrypoint=[], labels=own["Config"]["Labels"])["Id"]
+    try:
+        client.start(other)
+        found = verify(hub, "no-notebook", "--yes", "--json=-")
+        assert found.returncode == 3, found.stderr
+        reports = {one["field"]: one["outcome"] for one in json.loads(found.stdout)["trials"][0]["verdicts"]}
+        assert set(reports.values()) == {"UNKNOWN"}
+        assert client.inspect_container(other)["State"]["Running"]
+    finally:
+        client.remove_container(other, force=True)
+        hub.stop("no-notebook")
 
 
 def test_a_copy_that_failed_is_said(hub):
