@@ -30,7 +30,7 @@ from spawner_limits.proof.engine import Command
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
 from spawner_limits.proof.guard import Guard
 from spawner_limits.proof.judge import judge
-from spawner_limits.proof.ownership import server_of
+from spawner_limits.proof.ownership import replaced, server_of
 from spawner_limits.proof.report import words
 from spawner_limits.spawners import notebook
 
@@ -117,7 +117,9 @@ class Prover:
                 bound = hub.until(timed.engine.deadline)
                 with bound.server(user, lambda line: self.watch.say(f"  {line}")):
                     container = server_of(timed.engine, bound, user)
-                    trials.append(timed._server(user, container))  # noqa: SLF001  of this class
+                    trial = timed._server(user, container)  # noqa: SLF001  of this class
+                    why = replaced(bound, user, container)
+                    trials.append(_unknown(trial, why) if why else trial)
             if control and len(trials) == 1:
                 trials.append(self._control(trials[0], container.image, ()))
         return self._report(started, trials)
@@ -151,7 +153,9 @@ class Prover:
         """A trial in a user's server, by what is in force there when it begins, and still when it ends."""
         entitlement = in_force(container)
         trial = self._server_trial(user, container, entitlement)
-        return trial if in_force(container).limits == entitlement.limits else _changed(trial)
+        if in_force(container).limits == entitlement.limits:
+            return trial
+        return _unknown(trial, "its limits were changed while it was pressed; press again")
 
     def _server_trial(self, user: str, container: Container, entitlement: Entitlement) -> Trial:
         subject = _Subject(
@@ -359,9 +363,8 @@ def _judged(subject: _Subject, evidence: Evidence) -> Trial:
     )
 
 
-def _changed(trial: Trial) -> Trial:
-    """What was pressed while other limits were put in force says nothing of either."""
-    why = "its limits were changed while it was pressed; press again"
+def _unknown(trial: Trial, why: str) -> Trial:
+    """The trial, where what was pressed was another container in the end, or under other limits."""
     unknown = (replace(one, outcome=Outcome.UNKNOWN, under_load=Outcome.UNKNOWN, reason=why) for one in trial.verdicts)
     return replace(trial, verdicts=tuple(unknown))
 
