@@ -170,11 +170,12 @@ class Prover:
     def _control(self, trial: Trial, image: str, command: Sequence[str]) -> Trial:
         """The same load, promised the same limits, in a container that has none of them."""
         limits = Limits(**{one.field: one.value for one in trial.expect})  # type: ignore[arg-type]  # fields, one by one
-        subject = _Subject(name=trial.subject, limits=limits, origins=trial.limits, enforcement=self._translate(limits))
+        name, enforcement = f"control ({trial.subject})", self._translate(limits)
+        subject = _Subject(name=name, limits=limits, origins=trial.limits, enforcement=enforcement)
         self.watch.say(f"{trial.subject}: control, the same load in a container without these limits")
         # whatever the load, the host must survive it
         caps = {"mem_limit": trial.evidence.host.memory_bytes // 2, "pids_limit": 8192}
-        return replace(self._own_container(image, subject, command, caps), control=True)
+        return replace(self._own_container(image, subject, command, caps), control=True, subject=trial.subject)
 
     # -- one trial -----------------------------------------------------------------------------------------------
 

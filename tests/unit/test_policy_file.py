@@ -712,9 +712,9 @@ def test_the_worked_example_is_a_policy() -> None:
 
     assert values(policy.defaults) == {"mem_limit": 512 * MIB, "cpu_limit": 0.5, "pids_limit": 256}
     assert {name: values(one) for name, one in policy.groups.items()} == {
-        "students": {"mem_limit": 768 * MIB, "cpu_limit": 1.0, "pids_limit": 256}
+        "students": {"mem_limit": 768 * MIB, "cpu_limit": 0.75, "pids_limit": 256}
     }
     assert {name: values(one) for name, one in policy.users.items()} == {
         "alice": {"mem_limit": GIB, "cpu_limit": 0.5},
-        "carol": {"mem_limit": 3 * GIB // 2, "cpu_limit": 1.5, "cpu_shares": 2048},
+        "carol": {"mem_limit": 3 * GIB // 2, "cpu_limit": 1.0, "cpu_shares": 2048},
     }
