@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from demo import ending
 from demo.hub import USERS, DemoHub
 from spawner_limits.errors import LimitsError, UsageError
 
@@ -34,9 +36,17 @@ def prove() -> int:
         environment = {**os.environ, "JUPYTERHUB_API_URL": hub.api_url, "JUPYTERHUB_API_TOKEN": hub.token}
         code = _run(command, environment)
         _say("stopping the hub")
-    if code in JUDGED:
-        _say(f"the report: {REPORTS / 'demo.html'} and {REPORTS / 'demo.json'}")
+    for line in _ending(code):
+        _say(line)
     return code
+
+
+def _ending(code: int) -> list[str]:
+    """The last lines: what the cause is where it ended badly, and where to read more."""
+    if code not in JUDGED:
+        return [f"nothing was judged, for the reason above (exit code {code}); the hub's log: {REPORTS / 'hub.log'}"]
+    report = json.loads((REPORTS / "demo.json").read_text())
+    return [*ending.causes(report), f"the report: {REPORTS / 'demo.html'} and {REPORTS / 'demo.json'}"]
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

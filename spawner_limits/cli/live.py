@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PLAIN_S = 5.0
 LIVE_S = 0.3
+COLUMNS = 78
+"""of a usage line, on a terminal of 80 and indented by two"""
 _SAMPLES = 10
 
 
@@ -54,9 +56,18 @@ class _Paced:
 
 
 def line(subject: str, limits: Limits, snapshots: Sequence[Snapshot]) -> str:
-    """`alice 12 s: 0.47 / 0.50 cores (94%), memory 0.41 / 1.00 GiB (41%) + 35 MiB cache`."""
+    """`alice 12 s: 0.47 / 0.50 cores (94%), memory 0.41 / 1.00 GiB (41%) + 35 MiB cache`.
+
+    What has no place in `COLUMNS` goes: the cache, then the end of the subject's name.
+    """
     seconds = (snapshots[-1].monotonic_ns - snapshots[0].monotonic_ns) / windows.SECOND_NS
-    return f"{subject} {seconds:3.0f} s: {_cpu(limits, snapshots)}, memory {_memory(limits, snapshots[-1])}"
+    usage = f" {seconds:3.0f} s: {_cpu(limits, snapshots)}, memory {_memory(limits, snapshots[-1])}"
+    whole = f"{subject}{usage}{_cache(snapshots[-1])}"
+    return whole if len(whole) <= COLUMNS else f"{_clipped(subject, COLUMNS - len(usage))}{usage}"
+
+
+def _clipped(text: str, columns: int) -> str:
+    return text if len(text) <= columns else f"{text[: columns - 1]}…"
 
 
 def _cpu(limits: Limits, snapshots: Sequence[Snapshot]) -> str:
@@ -71,7 +82,11 @@ def _cpu(limits: Limits, snapshots: Sequence[Snapshot]) -> str:
 def _memory(limits: Limits, last: Snapshot) -> str:
     if last.memory_current_bytes is None:
         return "unknown"
-    cache = last.memory_inactive_file_bytes or 0
-    used = last.memory_current_bytes - cache
-    told = units.format_size(used) if limits.mem_limit is None else units.size_usage(used, limits.mem_limit)
-    return f"{told} + {units.format_size(cache)} cache"
+    used = last.memory_current_bytes - (last.memory_inactive_file_bytes or 0)
+    return units.format_size(used) if limits.mem_limit is None else units.size_usage(used, limits.mem_limit)
+
+
+def _cache(last: Snapshot) -> str:
+    if last.memory_current_bytes is None:
+        return ""
+    return f" + {units.format_size(last.memory_inactive_file_bytes or 0)} cache"

@@ -90,7 +90,7 @@ class _Subject:
     @property
     def called(self) -> str:
         """Whose usage a line shows."""
-        return f"{self.name} (control)" if self.control else self.name
+        return f"control ({self.name})" if self.control else self.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from spawner_limits.live.records import Records
 from spawner_limits.live.service import Groups, Service, run
 from spawner_limits.policy.standing import Standing
 from spawner_limits.units import MIB
-from tests.e2e.conftest import own_hub
+from tests.e2e.conftest import eventually, own_hub
 
 WITHIN_S = 60
 """beside other tests"""
@@ -104,7 +104,7 @@ def test_memory_in_use_is_not_taken_away(hub, client):
     try:
         since = write(hub, defaults="160M", students="288M", eli="288M")
         await_memory(hub, {"sol": 288, "eli": 288}, since=since)
-        time.sleep(1)
+        eventually(lambda: "mem_limit 256 MiB → 160 MiB" in hub.said())
         assert memory(hub, "dov") == 256
         (line,) = [line for line in hub.said().splitlines() if "mem_limit 256 MiB → 160 MiB" in line]
         assert "not in force" in line

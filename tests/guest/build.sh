@@ -213,7 +213,6 @@ keyring_for() {
 
 fetch_kernel() {
     local of=$1 keyring=$2 into=$3 image
-    apt_for "$of" "$keyring" apt-get -qq update
     image=$(apt_for "$of" "$keyring" apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
     [[ -n $image ]]
     # Newer suites have the image and its modules in packages of their own.
@@ -258,7 +257,6 @@ make_probe() {
 # With its libraries and the C library of its own suite: it runs on any host.
 make_qemu() {
     local into=$1
-    keyring_for "$QEMU_SUITE"
     make_root "$QEMU_SUITE" "$(<"$work/keyring-for-$QEMU_SUITE")" extract "$into" qemu-system-x86
     rm -rf "${into:?}"/usr/share/{doc,man,locale,info} "${into:?}/var"
     cat >"$into/run" <<'EOF'
@@ -398,7 +396,9 @@ build_image() {
     local packages=("${ROOT_PACKAGES[@]}")
     # Bookworm's docker.io has the client in it.
     [[ $suite == bookworm ]] || packages+=(docker-cli)
+    # Before anything runs beside it: a suite's apt is used by one at a time.
     run keyring keyring_for "$suite"
+    [[ $suite == "$QEMU_SUITE" ]] || run keyring-of-qemu keyring_for "$QEMU_SUITE"
     keyring=$(<"$work/keyring-for-$suite")
     start kernel fetch_kernel "$suite" "$keyring" "$work/kernel"
     local kernel_pid=${children[-1]}

@@ -287,6 +287,9 @@ def test_the_control_is_broken(verify):
         False, "HELD", True, "BROKEN",
     )  # fmt: skip
     assert (trial["load"]["exit_code"], control["load"]["exit_code"]) == (137, 0)
+    assert (trial["subject"], control["subject"]) == (MINIMAL, MINIMAL)
+    assert f"\n{MINIMAL}: pressing with" in f"\n{found.stderr}"
+    assert f"\ncontrol ({MINIMAL}): pressing with" in found.stderr
     outcome, reason = found.verdicts(1)["mem_limit"]
     shown = r"the kernel shows memory\.\S+ = \d+, expected 67108864; peak 1\d\d MiB \(\d+ bytes\) is above the limit"
     assert outcome == "BROKEN"

@@ -408,7 +408,7 @@ REFUSED = {
     "a type at the end": (("a",), "a: !x 1", f'f:1:4: a: a YAML type, "!x"; {_WRITE_OUT}'),
     "a merge key": (("a", "b"), "x: &x {}\na: {<<: *x, b: 1}", f"f:2:5: a.b: a merge key; {_WRITE_OUT}"),
     "a key twice": (("a", "b"), "a: {b: 1}\na: {}", "f:2:1: a.b: the key is there twice; expected it once"),
-    "nested without end": (("b",), "a: " + "[" * 10_000, "f:1:24: b: nested more than 20 deep"),
+    "nested 21 deep": (("b",), f"a: {'[' * 21}{']' * 21}", "f:1:24: b: nested more than 20 deep"),
 }
 
 
@@ -417,6 +417,11 @@ def test_a_text_that_cannot_be_edited_is_refused(path: tuple[str, ...], text: st
     """The place and the reason are told; a path through YAML's references is never followed."""
     assert refusal(lambda: put(text, path, "1G", file="f")) == message
     assert refusal(lambda: drop(text, path, file="f")) == message
+
+
+def test_a_text_that_is_nested_without_end_is_refused() -> None:
+    """At its place, in our words or in PyYAML's, which has a bound of its own."""
+    assert refusal(lambda: put("a: " + "[" * 100_000, ("b",), "1G", file="f")).startswith("f:1:")
 
 
 UNSAFE = {

@@ -267,7 +267,7 @@ NOT_A_FILE_OF_OURS = {
         "limits.yaml:2:12: not YAML: found invalid Unicode character escape code (while parsing a quoted scalar)",
     ),
     "two documents": ("version: 1\n---\nversion: 1", "limits.yaml:2:1: a second document; expected one in the file"),
-    "nested without end": ("version: 1\nusers: " + "[" * 100_000, "limits.yaml:2:27: nested more than 20 deep"),
+    "nested 21 deep": (f"version: 1\nusers: {'[' * 21}{']' * 21}", "limits.yaml:2:27: nested more than 20 deep"),
 }
 
 
@@ -275,6 +275,11 @@ NOT_A_FILE_OF_OURS = {
 def test_what_is_no_policy_at_all_is_refused(text: str | bytes, message: str) -> None:
     """A wrong file is told from a wrong policy, with the place at which that shows."""
     assert mistakes(text)[-1] == message
+
+
+def test_what_is_nested_without_end_is_refused() -> None:
+    """At its place, in our words or in PyYAML's, which has a bound of its own."""
+    assert mistakes("version: 1\nusers: " + "[" * 100_000)[-1].startswith("limits.yaml:2:")
 
 
 MISTAKES = {
@@ -707,9 +712,9 @@ def test_the_worked_example_is_a_policy() -> None:
 
     assert values(policy.defaults) == {"mem_limit": 512 * MIB, "cpu_limit": 0.5, "pids_limit": 256}
     assert {name: values(one) for name, one in policy.groups.items()} == {
-        "students": {"mem_limit": 768 * MIB, "cpu_limit": 1.0, "pids_limit": 256}
+        "students": {"mem_limit": 768 * MIB, "cpu_limit": 0.75, "pids_limit": 256}
     }
     assert {name: values(one) for name, one in policy.users.items()} == {
         "alice": {"mem_limit": GIB, "cpu_limit": 0.5},
-        "carol": {"mem_limit": 3 * GIB // 2, "cpu_limit": 1.5, "cpu_shares": 2048},
+        "carol": {"mem_limit": 3 * GIB // 2, "cpu_limit": 1.0, "cpu_shares": 2048},
     }

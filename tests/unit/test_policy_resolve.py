@@ -804,12 +804,12 @@ DEMO = {
     ),
     "bob": (
         ("students",),
-        Limits(mem_limit=768 * MIB, memswap_limit=768 * MIB, cpu_limit=1.0, pids_limit=256),
+        Limits(mem_limit=768 * MIB, memswap_limit=768 * MIB, cpu_limit=0.75, pids_limit=256),
         dict.fromkeys(("mem_limit", "memswap_limit", "cpu_limit", "pids_limit"), "group students"),
     ),
     "carol": (
         ("students",),
-        Limits(mem_limit=1536 * MIB, memswap_limit=1536 * MIB, cpu_limit=1.5, cpu_shares=2048, pids_limit=256),
+        Limits(mem_limit=1536 * MIB, memswap_limit=1536 * MIB, cpu_limit=1.0, cpu_shares=2048, pids_limit=256),
         {
             **dict.fromkeys(("mem_limit", "memswap_limit", "cpu_limit", "cpu_shares"), "user carol"),
             "pids_limit": "group students",
