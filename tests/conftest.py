@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 MINIMAL = "spawner-limits/singleuser:minimal"
 TENSORFLOW = "spawner-limits/singleuser:tensorflow"
 COMMAND = Path(sys.executable).with_name("spawner-limits")
+pytest_plugins = ["tests.phases"]
 
 
 def pytest_configure():
@@ -30,13 +31,16 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session")
-def client():
+def client(request):
     """A client of the engine. Without one nothing here means anything, so the whole run fails."""
     try:
         engine = docker.APIClient(**kwargs_from_env(), version="auto", timeout=60)
         engine.ping()
     except docker.errors.DockerException as error:
-        pytest.exit(f"no Docker engine answers, so nothing can be tested ({error}); run docker/engine.sh", returncode=4)
+        told = f"no Docker engine answers, so nothing can be tested ({error}); run docker/engine.sh"
+        if hasattr(request.config, "workerinput"):  # xdist takes a worker that exits for one that crashed
+            pytest.fail(told, pytrace=False)
+        pytest.exit(told, returncode=4)
     yield engine
     engine.close()
 
@@ -45,9 +49,15 @@ def client():
 def leaves_nothing(client):
     """No container outlives the `verify` that made it."""
     yield
+    makers = {name: maker for name, maker in trials(client).items() if not Path("/proc", maker).exists()}
+    # what another test's run removed before its end was listed, and its maker gone, too
+    assert [name for name in trials(client) if name in makers] == []
+
+
+def trials(client):
+    """The id of the process that made it, by the name of each container that somebody presses in."""
     found = client.containers(all=True, filters={"label": labels.TRIAL})
-    makers = {container["Names"][0]: container["Labels"][labels.TRIAL].partition(".")[0] for container in found}
-    assert [name for name, maker in makers.items() if not Path("/proc", maker).exists()] == []
+    return {one["Names"][0]: one["Labels"][labels.TRIAL].partition(".")[0] for one in found}
 
 
 def spawner_limits(*arguments, timeout=300, **environment):

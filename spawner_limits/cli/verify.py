@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spawner_limits.live.hub import Hub
     from spawner_limits.proof.evidence import Report
 
+_SCOPES = "servers, read:users and admin:server_state"
 _LIMITS = "Limits of a container made from --image"
 
 
@@ -45,7 +46,9 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
         bool, typer.Option("--control", help="Also press without limits: the judge must find those BROKEN.")
     ] = False,
     hub: hubs.Address = hubs.DEFAULT,
-    timeout: Annotated[int, typer.Option(min=10, help="Seconds after which a load is ended.")] = 600,
+    timeout: Annotated[
+        int, typer.Option(min=10, help="Seconds for each trial; it ends 10 s later, whatever hangs.")
+    ] = 600,
     yes: Annotated[bool, typer.Option("--yes", help="Press on servers that are running, without asking.")] = False,
     json: Annotated[str | None, typer.Option(metavar="FILE", help="- is stdout", rich_help_panel=reports.PANEL)] = None,
     html: Annotated[
@@ -124,7 +127,7 @@ def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int
     from spawner_limits.proof.engine import Engine, reachable  # noqa: PLC0415
     from spawner_limits.proof.run import Prover  # noqa: PLC0415
 
-    hub, engine = hubs.connect(url, scopes="servers and read:users"), Engine()
+    hub, engine = hubs.connect(url, scopes=_SCOPES), Engine()
     with reachable():
         engine.sweep()
     _ask(hub, users, yes=yes)

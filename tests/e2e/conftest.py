@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import tarfile
 import time
 from contextlib import closing, contextmanager
@@ -55,6 +56,11 @@ class TestHub(DemoHub):
 
     __test__ = False
     policy: Path
+
+    def __post_init__(self):
+        """A name that no demonstration's hub has, beside which it may run."""
+        super().__post_init__()
+        self.prefix = f"test-{secrets.token_hex(4)}"
 
     def api(self, method, path, **arguments):
         """Call the REST API as the service `verify`."""

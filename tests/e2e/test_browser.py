@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from demo.hub import DemoHub
-from tests.e2e.conftest import log_in
+from tests.e2e.conftest import TestHub, log_in
 
 HERE = Path(__file__).parent
 WAIT_MS = 90_000
@@ -66,7 +65,7 @@ def test_the_projects_own_configuration_lets_the_machines_accounts_in(client, ac
     """`jupyterhub_config.py` as it is: PAM, limits.yaml's defaults, and no entry for a wrong password."""
     name, password = account
     config = HERE / "pam_config.py"
-    with DemoHub(users=(name,), groups={}, config=config, log=tmp_path / "hub.log") as hub:
+    with TestHub(users=(name,), groups={}, config=config, log=tmp_path / "hub.log") as hub:
         log_in(page, hub, name, "wrong")
         expect(page.locator("body")).to_contain_text("Invalid username or password", timeout=WAIT_MS)
         log_in(page, hub, name, password)

@@ -62,16 +62,17 @@ def test_an_interrupted_demonstration_leaves_nothing(client, tmp_path, until, nu
     assert [names for names in left if "/demo-" in names[0]] == []
 
 
-def test_without_an_engine_the_tests_fail():
-    """A run without an engine is not green: pytest ends with exit code 4, and says what to do."""
+@pytest.mark.parametrize(("options", "code"), [((), 4), (("-n", "2"), 1)], ids=["one after the other", "side by side"])
+def test_without_an_engine_the_tests_fail(options, code):
+    """A run without an engine is not green, and says what to do."""
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/integration/test_translation.py"],
+        [sys.executable, "-m", "pytest", "-q", *options, "tests/integration/test_hardened_image.py"],
         cwd=ROOT,
         env={**os.environ, "DOCKER_HOST": "unix:///nonexistent.sock"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert run.returncode == 4
+    assert run.returncode == code
     assert "no Docker engine answers, so nothing can be tested" in run.stdout
     assert "run docker/engine.sh" in run.stdout

@@ -34,6 +34,8 @@ GOING = ("hal", "ida", "joe")
 PEOPLE = (*KEPT, *GOING)
 GROUPS = {"kept": list(KEPT), "students": ["ann", "ben", "hal"]}
 AT_ONCE = 4
+# each thing that happens is in another test, too: this is all of it together
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module")

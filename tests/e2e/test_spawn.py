@@ -32,13 +32,19 @@ def environment(container):
 
 
 HOST_CONFIG = {
-    "the defaults": ("dan", {"Memory": 256 * MIB, "MemorySwap": 256 * MIB, "CpuQuota": 100_000, "PidsLimit": 200}),
-    "the group's rule": ("sue", {"Memory": 320 * MIB, "MemorySwap": 320 * MIB, "CpuQuota": 120_000, "PidsLimit": 200}),
+    "the defaults": ("dan", {"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1, "CpuQuota": 100_000, "PidsLimit": 200}),
+    "the group's rule": (
+        "sue",
+        {"Memory": 320 * MIB, "MemorySwap": 320 * MIB + 1, "CpuQuota": 120_000, "PidsLimit": 200},
+    ),
     "the user's rule over the group's": (
         "eve",
-        {"Memory": 384 * MIB, "MemorySwap": 384 * MIB, "CpuQuota": 150_000, "CpuShares": 2048, "PidsLimit": 200},
+        {"Memory": 384 * MIB, "MemorySwap": 384 * MIB + 1, "CpuQuota": 150_000, "CpuShares": 2048, "PidsLimit": 200},
     ),
-    "somebody who says the same as the policy": ("same", {"Memory": 256 * MIB, "CpuQuota": 100_000}),
+    "somebody who says the same as the policy": (
+        "same",
+        {"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1, "CpuQuota": 100_000},
+    ),
     "somebody who sets what the policy says nothing about": (
         "harmless",
         {"Memory": 256 * MIB, "CpuQuota": 100_000, "ShmSize": 128 * MIB},
@@ -137,7 +143,8 @@ REFUSED = {
     ),
     "swap by extra_host_config": (
         "loose-swap",
-        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 256 MiB. " + MINE,
+        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 256 MiB + 1 byte "
+        "(no swap). " + MINE,
     ),
     "NanoCpus by extra_host_config": (
         "loose-nano",
@@ -192,7 +199,7 @@ def test_limits_are_attested_before_the_server_is_handed_over(hub):
         shown = json.loads(spawner_limits("ps", "dan", "--json").stdout)["servers"]
         (mine,) = (one for one in shown if one["container_id"] == container["Id"])
         assert mine["attested"] > container["State"]["StartedAt"][:19]
-        assert 0 < mine["attestation_seconds"] < 1
+        assert 0 < mine["attestation_seconds"] < 10
         assert (mine["drift"], mine["problem"], mine["limits"]["mem_limit_bytes"]["value"]) == ([], None, 256 * MIB)
     finally:
         hub.stop("dan")
@@ -209,7 +216,7 @@ def test_a_kept_container_gets_todays_limits(hub, client, policy):
         assert (again["Id"], again["HostConfig"]["Memory"], again["HostConfig"]["MemorySwap"]) == (
             first["Id"],
             224 * MIB,
-            224 * MIB,
+            224 * MIB + 1,
         )
         found = client.exec_create(again["Id"], ["test", "-e", "/tmp/mine"])["Id"]
         client.exec_start(found)
@@ -270,19 +277,13 @@ def test_a_changed_policy_is_drift_until_it_is_applied(hub, policy):
         hub.stop("dan")
 
 
-BAD_POLICIES = {
-    "a misspelt key": "version: 1\ndefaults:\n  mem_limt: 1G\n",
-    "not YAML": "version: [",
-    "empty": "",
-    "not there": None,
-}
+# what else a policy can lack: tests/unit/test_policy_standing.py
+BAD_POLICY = "version: 1\ndefaults:\n  mem_limt: 1G\n"
 
 
-@pytest.mark.parametrize("text", BAD_POLICIES.values(), ids=BAD_POLICIES)
-def test_without_a_policy_that_ever_was_valid_nothing_starts(hub, text):
+def test_without_a_policy_that_ever_was_valid_nothing_starts(hub):
     """Spawns are refused (503) and the hub lives."""
-    broken = hub.policy.with_name("limits.yaml.broken")
-    broken.unlink(missing_ok=True) if text is None else broken.write_text(text)
+    hub.policy.with_name("limits.yaml.broken").write_text(BAD_POLICY)
     answer, events = hub.start("no-policy")
     assert answer.status_code == 503 or events[-1]["failed"]
     assert "There is no valid policy of limits" in (events[-1]["message"] if events else answer.json()["message"])
@@ -297,14 +298,13 @@ def test_once_the_policy_is_mended_servers_start(hub):
     hub.stop("no-policy")
 
 
-@pytest.mark.parametrize("text", BAD_POLICIES.values(), ids=BAD_POLICIES)
-def test_breaking_the_policy_changes_nothing_and_is_reported_once(hub, policy, text):
+def test_breaking_the_policy_changes_nothing_and_is_reported_once(hub, policy):
     """The last good policy stays in force; the log says once what is wrong; the mended file counts again."""
     good = policy.read_text()
     assert started(hub, "dan")["HostConfig"]["Memory"] == 256 * MIB  # it has been read
     hub.stop("dan")
     before = len(hub.said())
-    policy.unlink() if text is None else policy.write_text(text)
+    policy.write_text(BAD_POLICY)
     for user in ("dan", "sue"):
         assert started(hub, user)["HostConfig"]["Memory"] == (256 if user == "dan" else 320) * MIB
         hub.stop(user)
@@ -317,10 +317,23 @@ def test_breaking_the_policy_changes_nothing_and_is_reported_once(hub, policy, t
 
 
 def test_a_notebook_that_a_mount_hides_is_reported(hub):
-    """Under a tmpfs the copy is lost: the server starts all the same, and the log says why there is no notebook."""
+    """Under a tmpfs it would be lost: the server starts all the same, and the log says why there is no notebook."""
     started(hub, "tmpfs")
     hub.stop("tmpfs")
-    assert (
-        "The stress notebook of tmpfs was not copied: /home/jovyan/work/mnist.ipynb is not in the running container; "
-        "does a mount hide it?"
-    ) in hub.said()
+    why = "the tmpfs that is mounted at /home/jovyan/work would hide it"
+    assert f"The stress notebook of tmpfs was not copied: {why}\n" in hub.said()
+
+
+def test_a_file_that_is_too_large_for_the_notebook(hub, client):
+    """It is left alone, and the log says so; the server starts, with the rest."""
+    container = started(hub, "kept")
+    try:
+        client.exec_start(client.exec_create(container["Id"], ["truncate", "-s", "1T", "work/mnist.ipynb"])["Id"])
+        hub.stop("kept")
+        started(hub, "kept")
+        rest = "mnist_2k_500.npz, MNIST-LICENSE.md already there"
+        told = f"In /home/jovyan/work of kept: {rest}; mnist.ipynb left alone: too large to be ours\n"
+        assert hub.said().count(told) == 1
+    finally:
+        hub.stop("kept")
+        remove(client, container["Id"])

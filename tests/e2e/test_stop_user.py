@@ -21,20 +21,20 @@ NO_HUB = "http://127.0.0.1:9/hub/api"
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     """A hub of its own, whose servers' records are apart from those of others on this machine."""
-    folder, people = tmp_path_factory.mktemp("stop-hub"), ("dan", "sue", "pat", "zoe")
+    folder, people = tmp_path_factory.mktemp("stop-hub"), ("dot", "sid", "pia", "zoe")
     with own_hub(folder, POLICY, "serviced_config.py", users=people, groups={}) as running:
         yield running
 
 
 @pytest.fixture
 def servers(hub):
-    """What `docker inspect` says of the default and a named server of dan, which are stopped afterwards."""
+    """What `docker inspect` says of the default and a named server of dot, which are stopped afterwards."""
     for server in ("", "second"):
-        answer, events = hub.start("dan", server)
+        answer, events = hub.start("dot", server)
         assert answer.status_code == 201 or events[-1].get("ready"), (answer.text, events)
-    yield [hub.container("dan", server) for server in ("", "second")]
+    yield [hub.container("dot", server) for server in ("", "second")]
     for server in ("", "second"):
-        hub.stop("dan", server)
+        hub.stop("dot", server)
 
 
 @pytest.fixture
@@ -102,16 +102,16 @@ def test_everything_of_a_user_is_stopped_and_nothing_else(client, hub, servers, 
     kept = made("kept", labelled(servers[0], "kept"), auto_remove=False)
     remnant = made("remnant", labelled(servers[0], "cut"), starts=False)
     forged = made("forged", labelled(servers[0], ""), image=other_image)
-    plain = made("plain", {labels.USER: "dan"})
+    plain = made("plain", {labels.USER: "dot"})
     alone = made("alone", labelled(servers[0], "apart"), on="none")
-    hub.start("sue")
+    hub.start("sid")
     try:
-        listed = stop(hub, "DAN")
+        listed = stop(hub, "DOT")
         assert listed.returncode == 2, listed.stderr
         assert "say --yes if that may be" in listed.stderr
         assert [state(client, name) for name in (*names, stray, kept)] == ["running"] * 4
 
-        told = json.loads(stop(hub, "dan", "--json").stdout)
+        told = json.loads(stop(hub, "dot", "--json").stdout)
         # another hub on this engine may have a user of that name
         doubts = {one["container"]: one["doubts"] for one in told["containers"] if hub.prefix in one["container"]}
         assert {name for name, why in doubts.items() if not why} == {*names, stray, kept, remnant}, doubts
@@ -120,46 +120,46 @@ def test_everything_of_a_user_is_stopped_and_nothing_else(client, hub, servers, 
         assert doubts[alone] == [f"it is on none of the hub's networks ({network(servers[0])})"]
         assert {one["container"] for one in told["containers"] if one["known_to_hub"]} == set(names)
 
-        done = stop(hub, "dan", "--yes")
+        done = stop(hub, "dot", "--yes")
         assert done.returncode == 0, done.stderr + done.stdout
-        assert hub.api("GET", "/users/dan").json()["servers"] == {}
+        assert hub.api("GET", "/users/dot").json()["servers"] == {}
         assert [state(client, name) for name in (*names, stray, remnant)] == [None] * 4
         assert state(client, kept) == "exited"
         assert [state(client, name) for name in (forged, plain, alone)] == ["running"] * 3
         assert f"{kept}: stopped and kept" in done.stdout
         assert f"{names[0]}: stopped and removed through the hub" in done.stdout
-        assert hub.container("sue")["State"]["Running"]
+        assert hub.container("sid")["State"]["Running"]
 
-        assert stop(hub, "dan", "--yes", f"--container={forged}").returncode == 0
+        assert stop(hub, "dot", "--yes", f"--container={forged}").returncode == 0
         assert [state(client, name) for name in (forged, plain)] == [None, "running"]
     finally:
-        hub.stop("sue")
+        hub.stop("sid")
 
 
 def test_a_hub_that_does_not_answer_stops_nobody_from_stopping(client, hub):
     """It is said; what is the hub's is then told by its image and its network, where nobody has attested it."""
     silent = {"JUPYTERHUB_API_URL": NO_HUB, "SPAWNER_LIMITS_RECORDS": "/nowhere"}
-    hub.start("pat")
+    hub.start("pia")
     try:
-        server = hub.container("pat")
-        apart = stop(hub, "pat", "--yes", **silent)
+        server = hub.container("pia")
+        apart = stop(hub, "pia", "--yes", **silent)
         assert apart.returncode == 0, apart.stderr
         assert f"no hub answers at {NO_HUB}" in apart.stderr
         assert "see --image and --network" in " ".join(apart.stdout.split())
         assert state(client, server["Id"]) == "running"
-        done = stop(hub, "pat", "--yes", f"--image={MINIMAL}", f"--network={network(server)}", **silent)
+        done = stop(hub, "pia", "--yes", f"--image={MINIMAL}", f"--network={network(server)}", **silent)
         assert done.returncode == 0, done.stderr + done.stdout
         assert state(client, server["Id"]) is None
     finally:
-        hub.stop("pat")
+        hub.stop("pia")
 
 
 BAD = {
     "a user that there is not": (("nobody-here", "--yes"), {}, 2, "the hub knows no user 'nobody-here'"),
-    "a container that is not theirs": (("dan", "--container=x"), {}, 2, "--container x: no container of that name"),
-    "a wrong token": (("dan",), {"JUPYTERHUB_API_TOKEN": "wrong"}, 4, "does not accept the token"),
-    "no token, and a hub": (("dan",), {"JUPYTERHUB_API_TOKEN": ""}, 2, "list:users, read:servers and delete:servers"),
-    "no engine": (("dan",), {"DOCKER_HOST": "unix:///nowhere"}, 4, "the Docker engine does not answer"),
+    "a container that is not theirs": (("dot", "--container=x"), {}, 2, "--container x: no container of that name"),
+    "a wrong token": (("dot",), {"JUPYTERHUB_API_TOKEN": "wrong"}, 4, "does not accept the token"),
+    "no token, and a hub": (("dot",), {"JUPYTERHUB_API_TOKEN": ""}, 2, "list:users, read:servers and delete:servers"),
+    "no engine": (("dot",), {"DOCKER_HOST": "unix:///nowhere"}, 4, "the Docker engine does not answer"),
 }
 
 

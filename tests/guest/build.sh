@@ -23,8 +23,6 @@ readonly HOST_PACKAGES=(cpio debian-archive-keyring e2fsprogs kmod mmdebstrap qe
 readonly ROOT_PACKAGES=(busybox-static dbus docker.io iproute2 iptables kmod procps python3 systemd-sysv udev util-linux)
 # libstdc++ is for what a single-user server imports
 readonly PROBE_PACKAGES=(base-files busybox-static libstdc++6 python3)
-# Beside what our package needs: a server to spawn, and a proxy that needs no node.
-readonly HUB_PACKAGES=(configurable-http-proxy jupyter_server)
 # What a guest without a network, without terminals and with an hour to live has no use for.
 readonly MASKED=(
     apt-daily.timer apt-daily-upgrade.timer console-getty.service dpkg-db-backup.timer e2scrub_all.timer
@@ -46,19 +44,13 @@ fail() {
 
 # ---- what has to be built ------------------------------------------------------------------------------------------
 
-# What our package and a hub in the guest need of PyPI.
-requirements() {
-    "$PYTHON" - "$here/../../pyproject.toml" <<'EOF'
-import sys, tomllib
-print(*tomllib.load(open(sys.argv[1], "rb"))["project"]["dependencies"], sep="\n")
-EOF
-    printf '%s\n' "${HUB_PACKAGES[@]}"
-}
+# What our package and a hub in the guest need of PyPI, with hashes.
+requirements() { echo "$here/../../requirements/guest.txt"; }
 
 inputs_of_image() {
     {
         (cd "$here" && sha256sum agent.py build.sh init systemd/*)
-        requirements
+        cat "$(requirements)"
         echo "$suite"
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -288,11 +280,11 @@ busybox_of() {
 add_python_packages() {
     local version
     version=$(chroot "$work/root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    mapfile -t needed < <(requirements)
-    # --no-compile: the host's python is not the guest's.
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-compile \
+    # --no-deps: the lock is complete. --no-compile: the host's python is not the guest's.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-compile --no-deps \
         --target "$work/root/opt/packages" --python-version "$version" --implementation cp --only-binary :all: \
-        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 "${needed[@]}"
+        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 \
+        --require-hashes -r "$(requirements)"
     rm -rf "$work/root/opt/packages/bin"
     chroot "$work/root" python3 -m compileall -q /opt/packages
 }

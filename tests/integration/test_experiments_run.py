@@ -13,6 +13,8 @@ from tests.conftest import spawner_limits
 
 SWAP = any(line.startswith("/") for line in Path("/proc/swaps").read_text(encoding="utf-8").splitlines())
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
+TRIES = 3
+"""an UNKNOWN for contention may be repeated, bounded; a BROKEN or a HELD never is"""
 
 
 class Done:
@@ -37,29 +39,36 @@ class Done:
 
 @cache
 def experiment(name, *arguments):
-    """Done once for all tests that look at it."""
+    """Done once for all tests that look at it; again where something else was busy on this host, so often."""
+    for _ in range(TRIES):
+        done = once(name, *arguments)
+        if done.document["outcome"] != "UNKNOWN":
+            break
+    return done
+
+
+def once(name, *arguments):
+    """One run."""
     ran = spawner_limits("experiment", name, "--json", "-", *arguments)
     assert ran.returncode in (0, 3), ran.stdout + ran.stderr
     assert "Exception" not in ran.stderr
     return Done(ran.returncode, json.loads(ran.stdout))
 
 
+@pytest.mark.alone  # it measures CPU time
 def test_cpu():
-    """No quota lets more through; and what one was pressed HELD, or it is not said to."""
+    """Each quota was pressed and HELD, and none lets more through."""
     found = experiment("cpu")
     for part, outcomes in found.outcomes.items():
         limit = float(part.split()[1])
         assert found["kernel_cores"][part] <= 1.06 * limit
         assert abs(found["processes_cores"][part] - found["kernel_cores"][part]) < 0.03
-        assert "BROKEN" not in outcomes
-        if outcomes == {"UNKNOWN"}:
-            assert any(
-                one.startswith(f"The {part.replace('limit', 'limit of')} is UNKNOWN: ") for one in found.findings
-            )
+        assert outcomes == {"HELD"}, found.findings
     assert found["quota_text"]["no limit"] in ("-1", "max 100000")
-    assert (found.code == 0) is (found.document["outcome"] == "HELD")
+    assert (found.code, found.document["outcome"]) == (0, "HELD")
 
 
+@pytest.mark.alone  # it measures CPU time
 def test_cpu_as_docker_stats_shows_it():
     """It has figures of its own, that are near enough to be of the same container."""
     found = experiment("cpu")
@@ -89,16 +98,14 @@ def test_oom():
     assert found["exit_code"][low] == 137
 
 
+@pytest.mark.alone  # it measures CPU time
 @pytest.mark.parametrize("name", ["sharing", "shares"])
 def test_three_on_one_cpu(name):
-    """What was theirs alone was shared by the kernel's weights; of anything else no part is claimed."""
+    """What was theirs alone was shared by the kernel's weights."""
     found = experiment(name, "--seconds", "5")
     assert "BROKEN" not in {one for outcomes in found.outcomes.values() for one in outcomes}
     three, two = found.outcomes
-    if found.document["outcome"] == "UNKNOWN":
-        assert found.code == 3
-        assert "Nothing is said of the parts above" in found.findings[-1]
-        return
+    assert found.document["outcome"] != "UNKNOWN", found.findings
     due = {"sharing": (1 / 3, 1 / 2), "shares": (1 / 2, 2 / 3)}[name]
     if found["first_weight"]["weights"] in (1024, 2048, 100):
         assert found["first_share"][three] == pytest.approx(due[0], rel=0.02)

@@ -15,6 +15,8 @@ from spawner_limits.units import MIB
 from tests.between import between
 
 MANY = 50
+# so many at once hold up whatever runs beside them
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture

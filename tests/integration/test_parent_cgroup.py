@@ -91,6 +91,7 @@ def test_the_kernel_has_the_caps(client, name):
         assert f"{name}/{file} above all servers says {256 * MIB}, and the policy leaves them {128 * MIB}" in told
 
 
+@pytest.mark.alone  # it is timed
 def test_a_changed_policy_reaches_it(client, name):
     """Higher and lower, CPUs too, with a container in it; and a hold that has nothing to write takes under 2 ms."""
     parent = Parent(name)

@@ -25,6 +25,8 @@ host: {{reserve_memory: {reserve}, cpu_overcommit: unlimited}}
 defaults: {{mem_limit: 64M, cpu_limit: 0.5, pids_limit: 100}}
 """
 NAME = "test-places"
+# each container on the engine takes room
+pytestmark = pytest.mark.alone
 
 
 def entitlement(user, policy=None):

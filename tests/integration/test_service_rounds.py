@@ -266,6 +266,7 @@ def test_an_engine_that_does_not_answer_is_said_once(frozen, path, tmp_path, sec
     assert ["answers again" in line for line in told] == [False, True], told
 
 
+@pytest.mark.alone  # its end is timed
 def test_it_ends_when_it_is_told_to_while_the_engine_hangs(frozen, process):
     """An engine that does not answer holds up the hub's end by less than a second."""
     running = process(DOCKER_HOST=frozen.host)
@@ -296,6 +297,7 @@ def process(path, tmp_path):
         one.communicate()
 
 
+@pytest.mark.alone  # its end is timed
 @pytest.mark.parametrize("engine", [None, "unix:///no/such/socket"], ids=["at work", "without an engine"])
 def test_it_ends_when_it_is_told_to(process, engine):
     """Within a second; an engine that does not answer is said once, and waited for."""

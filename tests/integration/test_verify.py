@@ -259,9 +259,10 @@ class Bystander:
         return 1 - (spent[3] + spent[4]) / sum(spent)
 
 
+@pytest.mark.alone  # it measures CPU time
 @pytest.mark.parametrize(("given", "load", "wanted"), CPU.values(), ids=CPU)
 def test_a_press_on_cpu_holds(verify, given, load, wanted):
-    """HELD; UNKNOWN only where this host was really busy with something else, and says so; BROKEN never."""
+    """HELD; UNKNOWN is tried again where something else was busy on this host, and says so; BROKEN never."""
     for _ in range(TRIES):
         host = Bystander()
         found = verify("--image", MINIMAL, *options(given), "--json", "-", "--", *load)
@@ -275,6 +276,7 @@ def test_a_press_on_cpu_holds(verify, given, load, wanted):
         assert found.code == 3
         # alone, the load and the command use less than that
         assert host.busy > 0.6, f"UNKNOWN on a host that was only {host.busy:.0%} busy: {verdicts}"
+    pytest.fail(f"UNKNOWN {TRIES} times, so nothing was seen to hold: {verdicts}")
 
 
 def test_the_control_is_broken(verify):
@@ -330,6 +332,7 @@ LIFTED = {
 }  # fmt: skip
 
 
+@pytest.mark.alone  # it measures CPU time
 @pytest.mark.parametrize("case", LIFTED.values(), ids=LIFTED)
 def test_a_limit_that_is_lifted_behind_the_engines_back_is_broken(verify, case):
     """Docker still says that the limit is there; the kernel's counters and files say otherwise."""

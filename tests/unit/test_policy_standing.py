@@ -106,15 +106,27 @@ def test_a_broken_file_changes_nothing(path, damage):
     assert (gives(standing.refresh()), standing.state.problems) == (768, ())
 
 
-def test_without_any_good_policy_there_is_none(path):
+@pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
+def test_without_any_good_policy_there_is_none(path, damage):
     """And the first good one counts."""
-    path.write_text(BAD)
+    damage(path)
     standing = Standing(path)
     state = standing.refresh()
     assert state.policy is None
-    assert str(state.problems[-1]) == f'{path}:2:12: defaults.mem_limt: unknown key; did you mean "mem_limit"?'
+    assert str(state.problems[0]).startswith(f"{path}:")
+    if path.is_dir():
+        path.rmdir()
     change(path)
     assert gives(standing.refresh()) == 768
+
+
+def test_what_is_wrong_is_said(path):
+    """With the place of the mistake."""
+    path.write_text(BAD)
+    assert (
+        str(Standing(path).refresh().problems[-1])
+        == f'{path}:2:12: defaults.mem_limt: unknown key; did you mean "mem_limit"?'
+    )
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(path):
