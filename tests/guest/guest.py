@@ -138,7 +138,9 @@ def package() -> dict[str, bytes]:
     With the entry points of pyproject.toml, by which a hub finds `limited-docker`.
     """
     root = PACKAGE.parent
-    files = (path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    # rglob does not go through links, and a part of the package is one
+    folders = (PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_symlink()))
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     found = {f"/opt/main/{path.relative_to(root)}": path.read_bytes() for path in sorted(files)}
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     points = [

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 CONFIG = Path(__file__).with_name("hub_config.py")
 FOLDER = "/opt/hub"
-UP_SECONDS = 150
-SPAWN_SECONDS = 200
+UP_SECONDS = 300
+SPAWN_SECONDS = 300
 ASK = """
 import json, sys, time
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 def api(method, path):
     headers = {"Authorization": "token 0123456789abcdef0123456789abcdef"}
-    return urlopen(Request("http://127.0.0.1:8000/hub/api" + path, method=method, headers=headers))
+    address = Path(__file__).with_name("address").read_text()
+    return urlopen(Request(f"http://{address}:8081/hub/api{path}", method=method, headers=headers))
 
 what, *path = sys.argv[1:]
 if what == "await":
@@ -30,7 +32,7 @@ if what == "await":
         try:
             api("GET", "/").close()
             break
-        except URLError:
+        except (FileNotFoundError, URLError):
             time.sleep(0.3)
 elif what == "start":
     api("POST", *path).close()

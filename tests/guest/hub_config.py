@@ -1,5 +1,7 @@
 """A hub as of ../../jupyterhub_config.py, with what a guest has: no accounts, and an image without packages."""
 
+from pathlib import Path
+
 from spawner_limits import setup
 from spawner_limits.spawners.setup import users_network
 
@@ -25,3 +27,5 @@ c.JupyterHub.load_roles = [
 
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
 c.DockerSpawner.network_name, c.JupyterHub.hub_ip = users_network()
+# the tests ask the hub itself: the proxy in Python keeps a spawn's progress back until its end
+Path("address").write_text(c.JupyterHub.hub_ip)

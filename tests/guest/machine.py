@@ -51,8 +51,8 @@ _BOOTS: dict[Variant, _Boot] = {
 }
 _ENVIRONMENT = {"PYTHONPATH": f"/opt/main:{PACKAGES}", "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _SCRATCH = "run."
-_BOOT_SECONDS = 150
-_RESTORE_SECONDS = 25
+_BOOT_SECONDS = 300
+_RESTORE_SECONDS = 60
 _TURN_SECONDS = 900
 """how long to wait for another guest to end: two at a time would measure each other"""
 _TRIES = 2

@@ -6,6 +6,7 @@ import time
 
 WATCH = """
 import time
+print("begun")
 times = [time.monotonic()]
 for _ in range(60):
     time.sleep(0.1)
@@ -36,10 +37,12 @@ def test_many_commands_go_in_one_message(systemd):
 def test_a_pause_is_noticed(systemd):
     """The guest's monotonic clock goes on while nothing in it runs."""
     seconds = 3
-    systemd.run(["sh", "-c", 'python3 -c "$1" >/tmp/longest 2>&1 &', "sh", WATCH])
+    systemd.run(
+        ["sh", "-c", 'python3 -uc "$1" >/tmp/watch 2>&1 & until [ -s /tmp/watch ]; do sleep 0.1; done', "sh", WATCH]
+    )
     with systemd.paused():
         time.sleep(seconds)
-    ran = systemd.run(["sh", "-c", "until [ -s /tmp/longest ]; do sleep 0.2; done; cat /tmp/longest"], timeout=60)
+    ran = systemd.run(["sh", "-c", "until [ $(wc -l </tmp/watch) = 2 ]; do sleep 0.2; done; tail -n 1 /tmp/watch"])
     assert float(ran.stdout) >= seconds
 
 

@@ -8,7 +8,7 @@ from tests.guest.verdicts import experiment, report
 
 
 def test_the_cases_of_swap(guests):
-    """47 to 52, with the cgroupfs driver."""
+    """Those that a host without swap can't decide, with the cgroupfs driver."""
     found = report(guests("v1"), "--only", "swap")["cases"]
     assert {one["number"]: one["outcome"] for one in found} == dict.fromkeys((*range(47, 53), 65), "HELD"), found
     assert [one["number"] for one in found if one["control"] and one["control"]["outcome"] != "BROKEN"] == []

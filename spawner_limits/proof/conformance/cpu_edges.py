@@ -232,7 +232,7 @@ CASES: tuple[AnyCase, ...] = (
         remedy="give at least 0.01 cores, as the policy's own check demands",
         defect=(
             "Docker checks --cpus against the number of CPUs only: less than the kernel's quota of 1000 µs is taken, "
-            "and the container fails at its start (EINVAL)"
+            "and the container fails at its start (EINVAL), or gets 0.01 CPUs where systemd rounds up"
         ),
         quick=True,
     ),
