@@ -1,8 +1,11 @@
 # Two commands matter: `make demo` and `make test`. Both need root on Debian or Ubuntu, Python 3.11 and make; they bring the rest.
 
 PYTHON ?= python3
-VENV := .venv
+# which releases of the Python packages: locked, or the newest or oldest that pyproject.toml allows (make test LOCK=newest)
+LOCK ?= locked
+VENV := $(if $(filter locked,$(LOCK)),.venv,.venv-$(LOCK))
 BIN := $(VENV)/bin
+UV := .venv-uv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # Debian's packages; what apt-get prints is shown only when it fails
@@ -10,7 +13,7 @@ install = { echo "$@: installing $(1)" >&2; log=$$(mktemp); export DEBIAN_FRONTE
 	{ apt-get -qq update; apt-get -qq install -y --no-install-recommends $(1); } >$$log 2>&1 9>&- || { cat $$log >&2; exit 1; }; \
 	rm -f $$log; }
 
-.PHONY: demo hub test quick soak lint bench conformance-matrix upstream engine image proxy browser guest clean
+.PHONY: demo hub test quick soak lint bench conformance-matrix upstream lock compat engine image proxy browser guest clean
 
 demo: engine image proxy $(VENV)/hub  ## prove three users' limits on a real hub
 	@$(BIN)/python -m demo
@@ -52,6 +55,14 @@ conformance-matrix: $(VENV)/dev  ## the conformance suite in guests with old and
 upstream: engine image proxy $(VENV)/dev  ## dockerspawner's own tests, with its class and with ours, compared
 	@$(BIN)/python tests/upstream/compare.py
 
+lock: $(UV)/uv  ## renew every lock file: exact versions and hashes of all Python packages that these commands install
+	@$(UV)/bin/python requirements/lock.py --upgrade
+
+compat: engine image proxy $(VENV)/dev  ## the tests that packages matter to, with the newest and the oldest allowed
+	@$(MAKE) --no-print-directory LOCK=newest .venv-newest/dev
+	@$(MAKE) --no-print-directory LOCK=oldest .venv-oldest/dev
+	@$(BIN)/python tests/compat/compare.py
+
 engine:
 	@docker/engine.sh
 
@@ -59,17 +70,39 @@ image: engine
 	@docker/build.sh
 
 # Debian's python3 leaves ensurepip to a package of its own
-$(BIN)/python:
+$(BIN)/python $(UV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(@:/bin/python=)
+
+# Wheels only: building an sdist fetches what no lock names. A lock is complete, so pip need not resolve (older ones can't,
+# with extras and hashes); `pip check` proves that it is. -qq: an index that is not there is no matter, an error is shown.
+pip_install = pip install -qq --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $(filter %.txt,$^)
 
 $(VENV)/hub $(VENV)/dev: pyproject.toml $(BIN)/python
 	@echo "environment: installing Python packages into $(VENV)" >&2
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.$(EXTRA)' 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BIN)/$(pip_install)
+	@$(BIN)/pip install -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@told=$$($(BIN)/pip check) || { echo "$$told" >&2; exit 1; }
 	@$(BIN)/spawner-limits --version >/dev/null
 	@touch $@
 
-$(VENV)/dev: EXTRA := [dev]
+ifeq ($(LOCK),locked)
+$(VENV)/hub: requirements/hub.txt
+$(VENV)/dev: requirements/dev.txt
+else
+$(VENV)/hub $(VENV)/dev: $(VENV)/$(LOCK).txt
+endif
+
+# asked of the index each time, and written only when it differs
+$(VENV)/$(LOCK).txt: always $(BIN)/python $(UV)/uv
+	@$(UV)/bin/python requirements/lock.py $(LOCK) $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+always:
+
+$(UV)/uv: requirements/uv.txt $(UV)/bin/python
+	@$(UV)/bin/$(pip_install)
+	@touch $@
 
 # the hub's proxy: the original in JavaScript, because the one in Python holds the spawn page's progress back to its end
 proxy:
@@ -78,9 +111,8 @@ proxy:
 browser:
 	@command -v chromium >/dev/null || $(call install,chromium)
 
-guest: $(VENV)/dev  ## a cgroup v2 host with the newest engine, for the tests
-	@tests/guest/build.sh
-	@tests/guest/build.sh forky v2-root
+guest: $(VENV)/dev  ## hosts that this one is not, of Debian's stable, for the tests: systemd, cgroup v2 and v1, with swap
+	@tests/guest/build.sh trixie systemd v2 v2-root v1
 
 clean:
-	rm -rf $(VENV) reports dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-* reports dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

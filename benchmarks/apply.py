@@ -135,7 +135,7 @@ class Herd:
         size = next(self.sizes)
         limit: Any = size * MIB
         begin = time.perf_counter()
-        each(lambda one: self.place.client.update_container(one, mem_limit=limit, memswap_limit=limit))
+        each(lambda one: self.place.client.update_container(one, mem_limit=limit, memswap_limit=limit + 1))
         took = time.perf_counter() - begin
         if not self.shows(size):
             raise RuntimeError(f"{size} MiB were not set everywhere")

@@ -22,7 +22,7 @@ c.JupyterHub.load_groups = {group: {"users": users} for group, users in settings
 # what `verify` needs, and no more
 c.JupyterHub.services = [{"name": "verify", "api_token": settings["token"]}]
 c.JupyterHub.load_roles = [
-    {"name": "verify", "services": ["verify"], "scopes": ["servers", "read:users", "read:servers"]}
+    {"name": "verify", "services": ["verify"], "scopes": ["servers", "read:users", "admin:server_state"]}
 ]
 
 # a second hub may run on this machine

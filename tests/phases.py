@@ -26,7 +26,10 @@ def pytest_addoption(parser):
         type=float,
         default=LONGEST_S,
         metavar="SECONDS",
-        help=f"fail a test that takes longer, and is neither {' nor '.join(APART)} (default: {LONGEST_S})",
+        help=(
+            "fail a test that takes longer, on a machine with a CPU for all that run, and is neither "
+            f"{' nor '.join(APART)} (default: {LONGEST_S})"
+        ),
     )
 
 

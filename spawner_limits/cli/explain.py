@@ -240,7 +240,7 @@ def _told_of_engine(case: _Case) -> Iterator[RenderableType]:
     yield ""
     yield out.heading(_TOLD[case.engine])
     for depth, line in _yaml(case.enforcement.ask):
-        yield out.indented(line, by=2 + 2 * depth)
+        yield out.indented(f"{line}{_remark(case, line)}", by=2 + 2 * depth)
     yield ""
     yield out.heading(f"The Linux kernel must show (cgroup v{case.version})")
     yield Padding(out.rows([*_files(case)], _FILE), (0, 0, 0, 2))
@@ -250,6 +250,15 @@ def _told_of_engine(case: _Case) -> Iterator[RenderableType]:
         yield out.heading(_CANNOT[case.engine])
         for field, reason in case.enforcement.cannot.items():
             yield out.indented(f"{field}: {reason}{_then(case.policy, field)}")
+
+
+def _remark(case: _Case, line: str) -> str:
+    """What an odd byte is for, as a comment in YAML."""
+    from spawner_limits.engines.docker import allows_no_swap, host_config  # noqa: PLC0415
+
+    if case.engine is not EngineName.DOCKER or not line.startswith("memswap_limit:"):
+        return ""
+    return "  # a byte above mem_limit: no swap, for good" if allows_no_swap(host_config(case.enforcement.ask)) else ""
 
 
 def _told_of_shares(case: _Case) -> Iterator[RenderableType]:

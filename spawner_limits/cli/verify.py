@@ -9,6 +9,7 @@ import typer
 
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import reports
+from spawner_limits.deadline import Deadline
 from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.proof import interrupt
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from spawner_limits.live.hub import Hub
+    from spawner_limits.proof.engine import Engine
     from spawner_limits.proof.evidence import Report
 
+_SCOPES = "servers, read:users and admin:server_state"
 _LIMITS = "Limits of a container made from --image"
 
 
@@ -45,7 +48,9 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
         bool, typer.Option("--control", help="Also press without limits: the judge must find those BROKEN.")
     ] = False,
     hub: hubs.Address = hubs.DEFAULT,
-    timeout: Annotated[int, typer.Option(min=10, help="Seconds after which a load is ended.")] = 600,
+    timeout: Annotated[
+        int, typer.Option(min=10, help="Seconds for each trial; it ends 10 s later, whatever hangs.")
+    ] = 600,
     yes: Annotated[bool, typer.Option("--yes", help="Press on servers that are running, without asking.")] = False,
     json: Annotated[str | None, typer.Option(metavar="FILE", help="- is stdout", rich_help_panel=reports.PANEL)] = None,
     html: Annotated[
@@ -112,9 +117,9 @@ def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control
 
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
-    engine = Engine()
+    engine = Engine(connect_by=Deadline.after(seconds))
     with reachable(), live() as watch:
-        engine.sweep()
+        _sweep(engine, seconds)
         prover = Prover(engine=engine, seconds=seconds, watch=watch)
         return prover.verify_image(image, limits, command, control=control)
 
@@ -124,13 +129,18 @@ def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int
     from spawner_limits.proof.engine import Engine, reachable  # noqa: PLC0415
     from spawner_limits.proof.run import Prover  # noqa: PLC0415
 
-    hub, engine = hubs.connect(url, scopes="servers and read:users"), Engine()
+    hub, engine = hubs.connect(url, scopes=_SCOPES), Engine(connect_by=Deadline.after(seconds))
     with reachable():
-        engine.sweep()
-    _ask(hub, users, yes=yes)
+        _sweep(engine, seconds)
+    _ask(hub.until(Deadline.after(seconds)), users, yes=yes)
     with reachable(), live() as watch:
         prover = Prover(engine=engine, seconds=seconds, watch=watch)
         return prover.verify_users(hub, users, control=control)
+
+
+def _sweep(engine: Engine, seconds: int) -> None:
+    with engine.until(Deadline.after(seconds)) as bound:
+        bound.sweep()
 
 
 def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:

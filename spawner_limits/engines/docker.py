@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 UNLIMITED = -1
 """Docker's word for no limit in `memswap_limit`"""
+NO_SWAP_BYTES = 1
+"""what memory and swap together are asked above memory where there is to be no swap
+
+Asked as equal, `memory.swap.max` is 0, which runc does not hand over to systemd: MemorySwapMax stays infinity there,
+and the next `systemctl daemon-reload`, or `docker update` of anything else, writes that to the kernel. A byte is handed
+over, and the kernel rounds it down to no page. Source: opencontainers/cgroups#74, moby/moby#51446; measured with
+Docker 20.10, 26.1 and 28.5.
+"""
 NO_SWAPPINESS = "cgroup v2 has no swappiness for a container, and Docker would discard it; take it out of the policy"
 
 
@@ -49,7 +57,7 @@ TABLE: tuple[Row, ...] = (
         inspect="MemorySwap",
         v1=("memory.memsw.limit_in_bytes",),
         v2=("memory.swap.max",),
-        note="equal to `mem_limit` unless the policy says otherwise; cgroup v2 counts swap alone",
+        note="no swap is asked as `mem_limit` + 1 byte, see below; cgroup v2 counts swap alone",
     ),
     Row(
         field="mem_swappiness",
@@ -99,7 +107,7 @@ def translate(limits: Limits, *, version: CgroupVersion | None = None, page_size
     """`limits` in Docker's words. `version`: the host's version of cgroups, where it is known."""
     cannot = _cannot(limits, version)
     held = replace(limits, **dict.fromkeys(cannot))
-    ask = _ask(held)
+    ask = _ask(held, page_size_bytes)
     return Enforcement(ask=ask, expect=_expect(held, ask, page_size_bytes), cannot=cannot)
 
 
@@ -171,10 +179,20 @@ def host_config(ask: Mapping[str, Any]) -> dict[str, Any]:
     return {INSPECT[option]: value for option, value in ask.items()}
 
 
+def allows_no_swap(asked: Mapping[str, Any]) -> bool:
+    """Whether a host config gives no swap as it is asked here, so that it stays."""
+    return asked.get(_MEMORY) not in _UNSET and asked.get(_SWAP) == asked[_MEMORY] + NO_SWAP_BYTES
+
+
+def may_get_swap(asked: Mapping[str, Any]) -> bool:
+    """Whether a host config gives no swap in the way that systemd forgets: as equal to memory."""
+    return asked.get(_MEMORY) not in _UNSET and asked.get(_SWAP) == asked[_MEMORY]
+
+
 def disagreements(ask: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
     """Where a host config in the API's form differs from what was asked; one sentence each, empty when they agree."""
-    pairs = [(key, found.get(key), value) for key, value in host_config(ask).items()]
-    told = [disagreement(key, seen, value) for key, seen, value in pairs if seen != value]
+    wanted = host_config(ask)
+    told = [disagreement(key, found, wanted) for key, value in wanted.items() if found.get(key) != value]
     rivals = [(RIVALS[option], found.get(RIVALS[option])) for option in ask if option in RIVALS]
     return (
         *told,
@@ -182,29 +200,36 @@ def disagreements(ask: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str
     )
 
 
+_MEMORY, _SWAP = (str(_ROWS[field].inspect) for field in ("mem_limit", "memswap_limit"))
 _SIZES = {row.inspect for row in TABLE if row.field in ("mem_limit", "memswap_limit", "mem_guarantee")}
 
 
-def disagreement(key: str, found: Any, wanted: Any) -> str:
-    """One key of a host config that is not as asked, in a sentence: sizes in the units that people read."""
-    texts = [_told(key, value) for value in (found, wanted)]
+def disagreement(key: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """One key of a host config that is not as asked, in a sentence: sizes in the units that people read.
+
+    `found`, `wanted`: whole host configs, for what one key means may depend on another.
+    """
+    texts = [_told(key, config) for config in (found, wanted)]
     if texts[0] == texts[1]:  # a difference that rounding hides
-        texts = [repr(found), repr(wanted)]
+        texts = [repr(found.get(key)), repr(wanted[key])]
     return f"{key} is {texts[0]}, the policy says {texts[1]}"
 
 
-def _told(key: str, value: Any) -> str:
+def _told(key: str, config: Mapping[str, Any]) -> str:
+    value = config.get(key)
     if value is None:
         return "not set"
-    return units.format_size(value) if key in _SIZES and value > 0 else repr(value)
+    if key not in _SIZES or value <= 0:
+        return repr(value)
+    if key == _SWAP and allows_no_swap(config):
+        return f"{units.format_size(value - NO_SWAP_BYTES)} + {NO_SWAP_BYTES} byte (no swap)"
+    return units.format_size(value)
 
 
-def _ask(limits: Limits) -> dict[str, Any]:
+def _ask(limits: Limits, page: int) -> dict[str, Any]:
     ask: dict[str, Any] = {}
     if limits.mem_limit is not None:
-        ask["mem_limit"] = limits.mem_limit
-        # left out, Docker would allow as much swap again
-        ask["memswap_limit"] = UNLIMITED if limits.memswap_limit is None else limits.memswap_limit
+        ask |= _ask_memory(limits.mem_limit, limits.memswap_limit, page)
     if limits.cpu_limit is not None:
         ask["cpu_period"] = limits.cpu_period or DEFAULT_PERIOD_US
         ask["cpu_quota"] = round(limits.cpu_limit * ask["cpu_period"])
@@ -212,6 +237,17 @@ def _ask(limits: Limits) -> dict[str, Any]:
     given = {field: getattr(limits, field) for field in same}
     ask.update({str(_ROWS[field].option): value for field, value in given.items() if value is not None})
     return ask
+
+
+def _ask_memory(mem_bytes: int, memswap_bytes: int | None, page: int) -> dict[str, int]:
+    """Both are always asked for: without the second Docker would allow as much swap again."""
+    if memswap_bytes is None:
+        return {"mem_limit": mem_bytes, "memswap_limit": UNLIMITED}
+    if memswap_bytes != mem_bytes:
+        return {"mem_limit": mem_bytes, "memswap_limit": memswap_bytes}
+    # in whole pages, or the byte would begin another one on v1
+    whole = mem_bytes // page * page
+    return {"mem_limit": whole, "memswap_limit": whole + NO_SWAP_BYTES}
 
 
 def _cannot(limits: Limits, version: CgroupVersion | None) -> dict[str, str]:

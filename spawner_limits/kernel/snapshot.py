@@ -31,8 +31,14 @@ class Snapshot:
     `memory.swap.peak`, an upper bound"""
     oom_kill: int | None = None
     pids_current: int | None = None
+    pids_peak: int | None = None
+    """most processes ever, in the cgroup's life"""
     pids_max_events: int | None = None
-    """forks that failed at the limit: `pids.events` `max`"""
+    """forks that failed: `pids.events` `max`; on v1, and before Linux 6.11, also those that a cgroup above refused"""
+    runnable: int | None = None
+    """threads of the container that ran or wanted to (state R), where somebody looked; no file of a cgroup tells it"""
+    steal_ns: int | None = None
+    """CPU time that the machine below took from this host so far, where it is told; the host's, not the container's"""
     limits: Mapping[str, str] = field(default_factory=dict)
     """limit file → its text, stripped: {"memory.limit_in_bytes": "1073741824"}"""
     unread: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ COUNTERS: Mapping[str, tuple[Source, ...]] = {
     # this cgroup only: kills in its children (a container in the container) are counted there, not here
     "oom_kill": (Source(controller="memory", file="memory.oom_control", key="oom_kill"),),
     "pids_current": (Source(controller="pids", file="pids.current"),),
+    "pids_peak": (Source(controller="pids", file="pids.peak"),),
     "pids_max_events": (Source(controller="pids", file="pids.events", key="max"),),
 }
 """counter → the numbers whose sum it is"""
@@ -49,6 +50,7 @@ _NO_SWAP_ACCOUNTING = "this Linux kernel does not account swap (CONFIG_SWAP is o
 ABSENT: Mapping[str, str] = {
     "memory.memsw.limit_in_bytes": _NO_SWAP_ACCOUNTING,
     "memory.memsw.max_usage_in_bytes": _NO_SWAP_ACCOUNTING,
+    "pids.peak": "Linux has it since 6.10",
     "cpu.cfs_quota_us": "this Linux kernel has no CPU quotas (CONFIG_CFS_BANDWIDTH is off)",
     "cpu.cfs_period_us": "this Linux kernel has no CPU quotas (CONFIG_CFS_BANDWIDTH is off)",
 }

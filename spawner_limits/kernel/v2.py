@@ -32,6 +32,7 @@ COUNTERS: Mapping[str, tuple[Source, ...]] = {
     # with all descendants, unless cgroup2 is mounted with memory_localevents
     "oom_kill": (Source(controller="memory", file="memory.events", key="oom_kill"),),
     "pids_current": (Source(controller="pids", file="pids.current"),),
+    "pids_peak": (Source(controller="pids", file="pids.peak"),),
     "pids_max_events": (Source(controller="pids", file="pids.events", key="max"),),
 }
 """counter → the numbers whose sum it is"""
@@ -49,6 +50,7 @@ _NO_SWAP_ACCOUNTING = "this Linux kernel does not account swap (CONFIG_SWAP is o
 ABSENT: Mapping[str, str] = {
     "memory.peak": "Linux has it since 5.19",
     "memory.swap.peak": "Linux has it since 6.5",
+    "pids.peak": "Linux has it since 6.10",
     "memory.swap.current": _NO_SWAP_ACCOUNTING,
     "memory.swap.max": _NO_SWAP_ACCOUNTING,
 }

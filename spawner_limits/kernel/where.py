@@ -69,20 +69,33 @@ def find(
     )
 
 
-def strays(cgroup: Cgroup, pid: int, *, root: Path = Path("/")) -> dict[str, str]:
-    """Controller → the cgroup that a process is in, for each in which it is not in `cgroup`, nor below it.
+class Whereabouts:
+    """Tells for processes whether they are in a container's cgroups; what one look has cost serves the next ones."""
 
-    CgroupError: there is no such process.
-    """
-    paths, mounts = _memberships(pid, root), _mounts(root)
-    found = {name: (paths.get(name, paths.get(_V2, "")), mounts.get(name, mounts.get(_V2, ()))) for name in CONTROLLERS}
-    return {
-        name: path
-        for name, (path, at) in found.items()
-        if not any(
-            _is_below(one.root, path) and _below(one, path).is_relative_to(cgroup.directories[name]) for one in at
-        )
-    }
+    def __init__(self, cgroup: Cgroup, *, root: Path = Path("/")) -> None:
+        """`cgroup`: the container's. `root` is what `/proc` and `/sys` are below. CgroupError without /proc."""
+        self._cgroup, self._root, self._mounts = cgroup, root, _mounts(root)
+        # all processes of a container have the same text but those that are elsewhere
+        self._known: dict[str, dict[str, str]] = {}
+
+    def outside(self, pid: int) -> dict[str, str]:
+        """Controller → the cgroup that a process is in, for each in which it is not in the container's, nor below it.
+
+        CgroupError: there is no such process.
+        """
+        text = _membership(pid, self._root)
+        if text not in self._known:
+            self._known[text] = self._outside(_paths(text))
+        return self._known[text]
+
+    def _outside(self, paths: Mapping[str, str]) -> dict[str, str]:
+        own = {name: paths.get(name, paths.get(_V2, "")) for name in CONTROLLERS}
+        return {name: path for name, path in own.items() if not self._is_inside(name, path)}
+
+    def _is_inside(self, controller: str, path: str) -> bool:
+        mounts = self._mounts.get(controller, self._mounts.get(_V2, ()))
+        top = self._cgroup.directories[controller]
+        return any(_is_below(one.root, path) and _below(one, path).is_relative_to(top) for one in mounts)
 
 
 def cgroup_mounts(root: Path = Path("/")) -> tuple[Path, ...]:
@@ -184,14 +197,22 @@ class _Search:
 
 
 def _memberships(pid: int, root: Path) -> dict[str, str]:
-    """Hierarchy → path, from /proc/PID/cgroup: `4:cpu,cpuacct:/docker/ID`, `0::/docker/ID`."""
+    """Hierarchy → path, from /proc/PID/cgroup."""
+    return _paths(_membership(pid, root))
+
+
+def _membership(pid: int, root: Path) -> str:
     try:
-        text = _text(root / "proc" / str(pid) / "cgroup")
+        return _text(root / "proc" / str(pid) / "cgroup")
     except (FileNotFoundError, ProcessLookupError) as error:
         raise CgroupError(
             f"there is no process with the PID {pid}: its container has ended, or it is in another PID namespace; look "
             "the container's PID up while it runs, from the host's PID namespace",
         ) from error
+
+
+def _paths(text: str) -> dict[str, str]:
+    """Hierarchy → path, of `4:cpu,cpuacct:/docker/ID`, `0::/docker/ID`."""
     fields = (line.split(":", 2) for line in text.splitlines())
     return {name: path for _, names, path in fields for name in names.split(",")}
 

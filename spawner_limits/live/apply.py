@@ -15,8 +15,7 @@ import docker.errors
 
 from spawner_limits.kernel.where import CgroupError
 from spawner_limits.live import servers
-from spawner_limits.live.attest import attest
-from spawner_limits.live.plan import Plan, changes, plan
+from spawner_limits.live.plan import Plan, changes, differing, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,7 +45,7 @@ class Applied:
     refusals: tuple[str, ...] = ()
     """what it answered, where it did not do it"""
     left: tuple[Difference, ...] = ()
-    """what the Linux kernel still shows otherwise"""
+    """what the Linux kernel still shows otherwise, or what may not stay"""
     problem: str = ""
     """why it is not known what the kernel shows: the server ended, its files can't be read"""
 
@@ -109,7 +108,7 @@ def _do(
     if not told:
         return Applied(plan=made, left=tuple(one for step in made.steps for one in step.differences))
     refusals = _tell(client, made.server.id, told)
-    done = Applied(plan=made, told=tuple(told), refusals=refusals, left=_left(made, machine))
+    done = Applied(plan=made, told=tuple(told), refusals=refusals, left=_left(client, made, machine))
     _keep(done, records)
     return done
 
@@ -133,10 +132,11 @@ def _keep(done: Applied, records: Records) -> None:
     )
 
 
-def _left(made: Plan, machine: Machine) -> tuple[Difference, ...]:
+def _left(client: APIClient, made: Plan, machine: Machine) -> tuple[Difference, ...]:
     if made.enforcement is None:
         return ()
-    return attest(made.enforcement.expect, servers.reading(made.server), swap_bytes=machine.swap_bytes)
+    after = servers.server(client.inspect_container(made.server.id))
+    return differing(made.enforcement, after, servers.reading(made.server), machine)
 
 
 def short(answer: str) -> str:

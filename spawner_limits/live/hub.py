@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
 
+from spawner_limits.deadline import GRACE_S, Deadline, OvertimeError
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 _STOP_S = 60
 _LOOK_S = 0.3
+_START_S = 120
+_QUIET_S = 10
+"""JupyterHub lets a progress stream be heard every 8 s (`keepalive_interval`)"""
 _FIRST_ANSWER_S = 10
 _NOBODY_BEHIND = (requests.codes.bad_gateway, requests.codes.unavailable, requests.codes.gateway_timeout)
 """a proxy's answers while the hub behind it does not run"""
@@ -58,12 +63,18 @@ class Hub:
 
     def __init__(self, url: str, token: str, *, timeout_s: float = 60) -> None:
         """`url`: with `/hub/api` at its end. UnreachableError when none answers there, StrangerError when not to us."""
-        self._url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._url, self._timeout_s, self._deadline = url.rstrip("/"), timeout_s, Deadline()
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"token {token}"
         # a proxy of the environment would take the token along
         self._session.trust_env = False
         self._refuse_strangers(self._call("GET", "/user", timeout_s=min(timeout_s, _FIRST_ANSWER_S)))
+
+    def until(self, deadline: Deadline) -> Hub:
+        """The same hub, waited for until then, and no longer: OvertimeError."""
+        bound = copy(self)
+        bound._deadline = deadline  # noqa: SLF001  of this class
+        return bound
 
     def _refuse_strangers(self, answer: requests.Response) -> None:
         """What answers must be a hub's API, and it must know the token's owner."""
@@ -78,9 +89,11 @@ class Hub:
             raise UnreachableError(f"what answers at {self._url} is no hub's API ({seen}); --hub ends in /hub/api")
 
     def _call(self, method: str, path: str, *, timeout_s: float | None = None, **more: Any) -> requests.Response:
+        within = self._deadline.within(timeout_s or self._timeout_s)
         try:
-            return self._session.request(method, self._url + path, timeout=timeout_s or self._timeout_s, **more)
+            return self._session.request(method, self._url + path, timeout=within, **more)
         except requests.RequestException as error:
+            self._deadline.check(f"what the hub was asked for ({method} {path})")
             raise UnreachableError(f"no hub answers at {self._url}; is it started, and is --hub right?") from error
 
     # -- who there is --------------------------------------------------------------------------------------------
@@ -132,11 +145,34 @@ class Hub:
             raise UnreachableError(f"the hub's token may not read the servers of {user!r}; it needs read:servers")
         return tuple(model["servers"])
 
+    def container(self, user: str, server: str = "") -> str:
+        """The whole id of the container that a server runs in, which the hub's spawner has in its state.
+
+        Scopes: `read:users`, `read:servers`, `admin:server_state`. UsageError when no such server runs, or in none;
+        else as `model`.
+        """
+        whose = f"{user}/{server}" if server else user
+        if server not in self.servers(user):
+            raise UsageError(f"the hub runs no server of {whose}")
+        model = self.model(user)["servers"].get(server, {})
+        if "state" not in model:
+            raise UnreachableError(
+                f"the hub's token may not read which container the server of {whose} runs in; it needs the scope "
+                "admin:server_state"
+            )
+        found = (model["state"] or {}).get("object_id")
+        if not found:
+            raise UsageError(
+                f"the hub has no container for the server of {whose}; is its spawner LimitedDockerSpawner?"
+            )
+        return str(found)
+
     @contextmanager
     def server(self, user: str, tell: Callable[[str], None]) -> Iterator[None]:
         """The user's default server, started for the time of the block if it does not run.
 
-        Scopes: `servers`, `read:users`.
+        It is stopped within `GRACE_S` of the deadline, or it is told that the hub is still at it. Scopes: `servers`,
+        `read:users`.
         """
         if self.running(user):
             yield
@@ -145,18 +181,21 @@ class Hub:
             self._start(user, tell)
             yield
         finally:
-            self.stop(user)
+            try:
+                self.until(self._deadline.later(GRACE_S)).stop(user)
+            except OvertimeError:
+                tell(f"the hub was told to stop the server of {user}, which still runs; look whether it does")
 
     def _start(self, user: str, tell: Callable[[str], None]) -> None:
-        response = self._call("POST", _path(user, ""), timeout_s=120)
+        response = self._call("POST", _path(user, ""), timeout_s=_START_S)
         self._refuse(response, f"the hub does not start the server of {user}")
         if response.status_code == requests.codes.accepted:
             self._await_ready(user, tell)
 
     def _await_ready(self, user: str, tell: Callable[[str], None]) -> None:
-        with self._call("GET", f"{_path(user, '')}/progress", stream=True, timeout_s=300) as response:
+        with self._call("GET", f"{_path(user, '')}/progress", stream=True, timeout_s=_QUIET_S) as response:
             self._refuse(response, f"the hub does not say how the server of {user} starts")
-            for line in response.iter_lines():
+            for line in self._lines(response, user):
                 event = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
                 if event.get("failed"):
                     raise LimitsError(f"the server of {user} did not start: {event.get('message', 'no reason given')}")
@@ -165,6 +204,16 @@ class Hub:
                 if event:
                     tell(event.get("message", ""))
         raise LimitsError(f"the hub stopped telling how the server of {user} starts")
+
+    def _lines(self, response: requests.Response, user: str) -> Iterator[bytes]:
+        what = f"the start of the server of {user}"
+        try:
+            for line in response.iter_lines():
+                self._deadline.check(what)
+                yield line
+        except requests.RequestException as error:
+            self._deadline.check(what)
+            raise UnreachableError(f"the hub at {self._url} stopped telling how the server of {user} starts") from error
 
     def stop(self, user: str, server: str = "") -> None:
         """Stop a server, and wait until the hub has done so; nothing where it runs none of that name.
@@ -179,6 +228,7 @@ class Hub:
             self._refuse(response, f"the hub does not stop {what}")
         end = time.monotonic() + _STOP_S
         while self.running(user, server):
+            self._deadline.check(f"the end of {what}")
             if time.monotonic() > end:
                 raise LimitsError(f"{what} still runs {_STOP_S} s after it was told to stop")
             time.sleep(_LOOK_S)

@@ -7,10 +7,18 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits.engines.base import DEFAULT_PERIOD_US
-from spawner_limits.engines.docker import TABLE, host_config, released, translate
+from spawner_limits.engines.docker import (
+    INSPECT,
+    TABLE,
+    allows_no_swap,
+    host_config,
+    may_get_swap,
+    released,
+    translate,
+)
 from spawner_limits.errors import RequestError
 from spawner_limits.limits import tell
-from spawner_limits.live.attest import attest
+from spawner_limits.live.attest import Difference, attest
 from spawner_limits.policy.request import Request
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.units import format_cores, format_size
@@ -21,13 +29,16 @@ if TYPE_CHECKING:
 
     from spawner_limits.engines.base import CgroupVersion, Enforcement, Expectation
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.live.attest import Difference
     from spawner_limits.live.servers import Server
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
 _REQUEST = "request"
 _OPTIONS = {row.field: row.option for row in TABLE}
+_SWAP = "memswap_limit"
+_SWAP_KEY = INSPECT[_SWAP]
+_SWAP_RECORD = f"HostConfig.{_SWAP_KEY}"
+_PASSING = "it was asked as equal to memory, which systemd forgets when it reloads"
 
 
 class How(StrEnum):
@@ -116,7 +127,7 @@ def plan(server: Server, entitlement: Entitlement, shown: Snapshot, machine: Mac
     What could not be read is no drift, but a `problem`: such as when the server has ended meanwhile.
     """
     enforcement = enforce(entitlement, machine, server.host_config)
-    differences = attest(enforcement.expect, shown, swap_bytes=machine.swap_bytes)
+    differences = differing(enforcement, server, shown, machine)
     unread = {one.field: one.reason for one in differences if one.found is None}
     found: dict[str, list[Difference]] = {}
     for one in differences:
@@ -131,6 +142,19 @@ def plan(server: Server, entitlement: Entitlement, shown: Snapshot, machine: Mac
         steps=tuple(_together(steps)),
         problem="; ".join(unread.values()),
     )
+
+
+def differing(enforcement: Enforcement, server: Server, shown: Snapshot, machine: Machine) -> tuple[Difference, ...]:
+    """Where the Linux kernel shows something else than is expected, or what is expected but may not stay."""
+    in_kernel = attest(enforcement.expect, shown, swap_bytes=machine.swap_bytes)
+    return (*in_kernel, *_passing(host_config(enforcement.ask), server.host_config))
+
+
+def _passing(wanted: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Difference]:
+    """No swap as it was asked before it was asked to stay: only the engine's record tells."""
+    if allows_no_swap(wanted) and may_get_swap(asked):
+        expected, found = str(wanted[_SWAP_KEY]), str(asked[_SWAP_KEY])
+        yield Difference(field=_SWAP, file=_SWAP_RECORD, expected=(expected,), found=found)
 
 
 def enforce(entitlement: Entitlement, machine: Machine, asked: Mapping[str, Any]) -> Enforcement:
@@ -152,7 +176,7 @@ def _step(
         has=_has(expectation.field, differences, shown),
         gives=tell(expectation.field, expectation.value),
         how=how,
-        why=why,
+        why=why or (_PASSING if differences[0].file == _SWAP_RECORD else ""),
         differences=differences,
     )
 
@@ -169,6 +193,8 @@ def _has(field: str, differences: Sequence[Difference], shown: Snapshot) -> str:
     if field not in _SIZES or not text.isdigit():
         return {"max": "unlimited"}.get(text, text)
     size = "unlimited" if int(text) > _ENDLESS else format_size(int(text))
+    if differences[0].file == _SWAP_RECORD:
+        return f"{size}, which may not stay"
     # v1 counts memory and swap together, v2 swap alone
     return f"{size} of swap" if differences[0].file == "memory.swap.max" else size
 

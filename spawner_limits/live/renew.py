@@ -30,20 +30,20 @@ class Renewal:
 
 def renewal(wanted: Enforcement, asked: Mapping[str, Any]) -> Renewal:
     """What brings a container that is not running to `wanted`. `asked`: its `HostConfig`, what counts at its start."""
-    differs = {key: value for key, value in host_config(wanted.ask).items() if asked.get(key) != value}
+    whole = host_config(wanted.ask)
+    differs = {key: value for key, value in whole.items() if asked.get(key) != value}
     rivals = [key for option, key in RIVALS.items() if option in wanted.ask and asked.get(key)]
-    stuck = [disagreement(key, asked.get(key), differs[key]) for key in differs if key in _FIXED]
-    told = tuple(disagreement(key, asked.get(key), value) for key, value in differs.items())
+    stuck = [disagreement(key, asked, whole) for key in differs if key in _FIXED]
+    told = tuple(disagreement(key, asked, whole) for key in differs)
     if rivals or stuck:
         return Renewal(told={}, cannot="; ".join((*stuck, *(f"{key} is set" for key in rivals))))
-    return Renewal(told=_whole(differs, wanted), changes=told)
+    return Renewal(told=_with_pairs(differs, whole), changes=told)
 
 
 _PAIRS = (("Memory", "MemorySwap"), ("CpuPeriod", "CpuQuota"))
 
 
-def _whole(differs: Mapping[str, Any], wanted: Enforcement) -> dict[str, Any]:
+def _with_pairs(differs: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     """What differs, and what must be told beside it: half of a pair is refused, or counts by the old other."""
-    whole = host_config(wanted.ask)
     beside = {key for pair in _PAIRS if differs.keys() & set(pair) for key in pair}
     return {key: value for key, value in whole.items() if key in differs or key in beside}

@@ -10,6 +10,11 @@ while [ "$(date +%s)" -lt $end ]; do i=0; while [ $i -lt 99999 ]; do i=$((i+1));
 """
 
 
+def burning(seconds: int) -> tuple[str, ...]:
+    """The command that keeps one CPU busy for so long."""
+    return ("sh", "-c", _SCRIPT, str(seconds))
+
+
 def burner(engine: Engine, container: Container, seconds: int) -> Command:
     """Keep one CPU busy from inside the container. UsageError when it can't run a command at all."""
-    return Command(engine, container, ["sh", "-c", _SCRIPT, str(seconds)])
+    return Command(engine, container, burning(seconds))

@@ -9,28 +9,32 @@ from __future__ import annotations
 import math
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
+from spawner_limits.kernel.processes import cpu_seconds
 from spawner_limits.kernel.reader import Reader
+from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
 from spawner_limits.proof.burn import burner
 from spawner_limits.proof.evidence import Contest
 from spawner_limits.proof.host import idle_seconds
 from spawner_limits.proof.interrupt import pause
-from spawner_limits.proof.judge import SATURATED
+from spawner_limits.proof.tolerances import OVER, SATURATED
 from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:
+    from spawner_limits.deadline import Deadline
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.limits import Limits
     from spawner_limits.proof.engine import Command, Container, Engine
 
 WINDOW_S = 5.0
 WARM_UP_S = 1.0
 TRIES = 3
 """a contest that others disturbed may be repeated so often; one that was not, never"""
-RIVAL = {"mem_limit": 64 * MIB, "memswap_limit": 64 * MIB, "pids_limit": 64, "network_mode": "none"}
+_RIVAL = Limits(mem_limit=64 * MIB, memswap_limit=64 * MIB, pids_limit=64)
 
 _BURN_S = 60
 
@@ -47,36 +51,48 @@ def rival_shares(shares: int, cpu_limit: float | None) -> int:
 
 
 def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
-    """Measure the subject against a sibling made from its image. UsageError when the image can't run the load."""
+    """Measure the subject against a sibling made from its image.
+
+    Errors: UsageError when the image can't run the load, OvertimeError when the engine's deadline leaves no time.
+    """
+    engine.deadline.later(-WARM_UP_S - WINDOW_S).check("the contest for CPU")
     shares = rival_shares(limits.cpu_shares or ORDINARY_SHARES, limits.cpu_limit)
-    host_config = {**RIVAL, "cpu_shares": shares, "cgroup_parent": subject.cgroup_parent or None}
+    host_config = {
+        **translate(replace(_RIVAL, cpu_shares=shares)).ask,
+        "network_mode": "none",
+        "cgroup_parent": subject.cgroup_parent or None,
+    }
     with ExitStack() as stack:
         rival = stack.enter_context(
             engine.trial_container(subject.image, host_config=host_config, environment={}, seconds=_BURN_S * 2)
         )
         readers = [stack.enter_context(Reader(engine.cgroup(one))) for one in (subject, rival)]
         cpu = idlest(_allowed(readers[0].read_limits()))
+        pids = []
         for one in (subject, rival):
             load = burner(engine, one, _BURN_S)
             stack.callback(load.stop)
-            _pin(load, cpu)
+            pids.append(_pin(load, cpu))
         pause(WARM_UP_S)
-        return _undisturbed(readers)
+        return _undisturbed(readers, pids, engine.deadline)
 
 
-def _undisturbed(readers: list[Reader]) -> Contest:
-    """The first window that was theirs alone, or else the last one."""
+def _undisturbed(readers: list[Reader], pids: list[int], deadline: Deadline) -> Contest:
+    """The first window that was theirs alone, or else the last one. OvertimeError when there is no time for it."""
     for _ in range(TRIES):
-        first = [reader.read_limits() for reader in readers]
+        deadline.later(-WINDOW_S).check("the contest for CPU")
+        first, before = [reader.read_limits() for reader in readers], [cpu_seconds(pid) for pid in pids]
         pause(WINDOW_S)
-        last = [reader.read_limits() for reader in readers]
+        last, after = [reader.read_limits() for reader in readers], [cpu_seconds(pid) for pid in pids]
         measured = [windows.between(*pair) for pair in zip(first, last, strict=True)]
-        if sum(window.cores for window in measured if window is not None) >= SATURATED:
+        used = [0.0 if window is None else window.used_s for window in measured]
+        others_s = max(0.0, sum(used) - (sum(after) - sum(before)))
+        if sum(used) >= SATURATED * WINDOW_S and others_s <= OVER * WINDOW_S:
             break
-    return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),))
+    return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),), others_s=others_s)
 
 
-def _pin(load: Command, cpu: int) -> None:
+def _pin(load: Command, cpu: int) -> int:
     pid = _started(load)
     if not pid:  # to sched_setaffinity, 0 would be ourselves
         raise UsageError(f"the load for cpu_shares does not run: {_said(load) or 'it did not start'}")
@@ -84,6 +100,7 @@ def _pin(load: Command, cpu: int) -> None:
         os.sched_setaffinity(pid, {cpu})
     except OSError as error:
         raise UsageError(f"the load for cpu_shares does not run: {_said(load) or error}") from error
+    return pid
 
 
 def _started(load: Command) -> int:

@@ -1,6 +1,6 @@
 """The Docker engine as a proof needs it: containers of our own, commands inside, and what the engine says of itself.
 
-Every container that is made here carries a label with this process's identity, ends by itself, and is removed.
+Every container that is made here is noted by its name first (`made`), ends by itself, and is removed.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import sys
 import threading
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,31 +23,35 @@ from docker.utils import kwargs_from_env
 from docker.utils.socket import STDOUT, frames_iter
 
 import docker
+from spawner_limits.deadline import GRACE_S, Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
+from spawner_limits.kernel.processes import identity, members
 from spawner_limits.kernel.where import Cgroup, CgroupError, cgroup_mounts, find
+from spawner_limits.proof import made
 from spawner_limits.proof.evidence import Host
 from spawner_limits.proof.interrupt import check, pause, uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from spawner_limits.engines.base import CgroupVersion
+    from spawner_limits.proof.made import Kind, Made, Note
 
 _STOPPED_ANSWERING = (requests.RequestException, docker.errors.DockerException)
 _TRIAL_VARIABLE = "SPAWNER_LIMITS_TRIAL"
+_PATIENCE_S = 60
 _ANSWER_S = 10
 """an engine that takes longer over a ping is taken for gone"""
 _GRACE_S = 10
 """for what the engine is doing already: an end that it must notice, a removal"""
+_EVIDENCE_S = GRACE_S / 2
+"""after a deadline: for what ends a load, and for what is still asked of the engine; the rest is for removing"""
 _KEPT_BYTES = 1 << 18
 """of each stream of a load, the end; a load may print without end"""
 _PASSES = 50
 _NOTICE_S = 1
-_ENDED = frozenset("ZX")
-"""states of a process, proc_pid_stat(5)"""
-_PF_EXITING = 0x4
-"""of its `flags` there; include/linux/sched.h"""
+_LOOK_S = 0.1
 
 
 class RefusedError(UsageError):
@@ -64,22 +70,71 @@ class Container:
     name: str
     pid: int
     image: str
+    image_id: str
     cgroup_parent: str
     labels: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     """what the engine said when it made a container of ours; of others it is not known"""
 
 
+class _Client(docker.APIClient):
+    """Docker's, no call of which waits for longer than until a deadline."""
+
+    def __init__(self, deadline: Deadline, version: str = "auto") -> None:
+        self._deadline = deadline
+        super().__init__(**kwargs_from_env(), version=version, timeout=_PATIENCE_S)
+
+    def request(self, method: Any, url: Any, *, timeout: Any = None, **more: Any) -> Any:  # type: ignore[override]
+        """As the SDK's. OvertimeError where the deadline is what it was not waited for."""
+        within = self._deadline.within(timeout)
+        try:
+            return super().request(method, url, timeout=within, **more)
+        except requests.RequestException as error:
+            if self._deadline.passed:
+                path = str(url).removeprefix(str(self.base_url))
+                raise self._deadline.overtime(f"what the Docker engine was asked for ({method} {path})") from error
+            raise
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 class Engine:
     """One Docker engine on this machine."""
 
-    def __init__(self) -> None:
-        """Connect. UnreachableError when no engine answers."""
+    def __init__(self, *, connect_by: Deadline | None = None, made_by_us: Made | None = None) -> None:
+        """Connect. UnreachableError when no engine answers, by then. `made_by_us`: where is noted what is made here."""
+        self.deadline = Deadline()
+        self._made = made_by_us or made.usual()
         try:
-            self.client = docker.APIClient(**kwargs_from_env(), version="auto", timeout=60)
-            self._info: dict[str, Any] = self.client.info()
+            with closing(_Client(connect_by or self.deadline)) as client:
+                self._info: dict[str, Any] = client.info()
+            self.client: docker.APIClient = _Client(self.deadline, version=str(client.api_version))
+        except (*_STOPPED_ANSWERING, OvertimeError) as error:
+            raise unreachable(error) from error
+
+    @contextmanager
+    def until(self, deadline: Deadline) -> Iterator[Engine]:
+        """The same engine for the time of the block, asked for nothing that would end long after `deadline`.
+
+        Up to half of `GRACE_S` after it, it still ends a load and answers; in the other half containers are removed.
+        """
+        with self._asked_until(deadline.later(_EVIDENCE_S)) as bound:
+            bound.deadline = deadline
+            yield bound
+
+    @contextmanager
+    def _asked_until(self, deadline: Deadline) -> Iterator[Engine]:
+        bound = copy(self)
+        try:
+            bound.client = _Client(deadline, version=str(self.client.api_version))
         except _STOPPED_ANSWERING as error:
             raise unreachable(error) from error
+        try:
+            yield bound
+        finally:
+            bound.client.close()
 
     @property
     def cgroup_version(self) -> CgroupVersion:
@@ -120,20 +175,10 @@ class Engine:
             name=found["Name"].lstrip("/"),
             pid=found["State"]["Pid"],
             image=found["Config"]["Image"],
+            image_id=found["Image"],
             cgroup_parent=found["HostConfig"].get("CgroupParent") or "",
             labels=found["Config"]["Labels"] or {},
         )
-
-    def server_of(self, user: str, server: str = "") -> Container:
-        """The container of a user's server, by its labels. UsageError when there is none."""
-        wanted = [f"{labels.USER}={user}", f"{labels.SERVER}={server}"]
-        found = self.client.containers(filters={"label": wanted, "status": "running"})
-        if not found:
-            raise UsageError(
-                f"no container on this machine carries the limits of {user}: is its server started by "
-                "LimitedDockerSpawner, and this the machine that it runs on?"
-            )
-        return self.inspect(found[0]["Id"])
 
     def cgroup(self, container: Container) -> Cgroup:
         """The container's cgroups. CgroupError when they can't be found from here."""
@@ -165,15 +210,17 @@ class Engine:
 
         Errors: UsageError for an image that is missing or a host config that the engine refuses.
         """
-        name = f"spawner-limits-trial-{uuid.uuid4().hex[:12]}"
+        name, note, is_sure = made.new_name(), None, False
         own = {"init": True, "auto_remove": True} if not command else {}
         cgroup: Cgroup | None = None
         try:
             with uninterrupted():
+                note = self._note(name, "container")
                 # a container that waits ends by itself should nobody be left to remove it
                 warnings = self._create(
                     name, image, command or ("sleep", str(seconds)), {**own, **host_config}, environment
                 )
+                is_sure = True
             self._start(name, image)
             container, cgroup = self._started(name, image)
             check()
@@ -181,6 +228,20 @@ class Engine:
         finally:
             with uninterrupted():
                 self._end(name, cgroup)
+                if note is not None:
+                    # an engine that did not answer may yet make it
+                    (note.forget if is_sure else note.close)()
+
+    def _note(self, name: str, kind: Kind) -> Note | None:
+        """`None` where nothing can be noted, which `sweep` has said."""
+        try:
+            return self._made.note(name, kind, self._id)
+        except made.UnusableError:
+            return None
+
+    @property
+    def _id(self) -> str:
+        return str(self._info.get("ID") or "")
 
     def _create(
         self,
@@ -231,19 +292,20 @@ class Engine:
 
     def _end(self, name: str, cgroup: Cgroup | None) -> None:
         """Remove a container; should the engine be gone, end its processes without it."""
-        try:
-            self._ping()
-            self._remove(name)
-        except UnreachableError:
-            if cgroup is not None:
-                kill(processes(cgroup))
-            raise
+        with self._asked_until(self.deadline.later(GRACE_S)) as engine:
+            try:
+                engine._ping()  # noqa: SLF001  of this class
+                engine._remove(name)  # noqa: SLF001
+            except UnreachableError:
+                if cgroup is not None:
+                    kill(members(cgroup))
+                raise
 
     def _ping(self) -> None:
         """UnreachableError when the engine does not answer soon; the client's own patience is for real work."""
         try:
             self.client.get(f"{self.client.base_url}/_ping", timeout=_ANSWER_S).raise_for_status()
-        except requests.RequestException as error:
+        except (requests.RequestException, OvertimeError) as error:
             raise unreachable(error) from error
 
     def _remove(self, name: str) -> None:
@@ -255,6 +317,8 @@ class Engine:
             if error.status_code != requests.codes.conflict:
                 raise LimitsError(f"Docker can't remove the container {name}: {_plain(error)}") from error
             self._await_removal(name)
+        except OvertimeError as error:
+            raise _not_removed(name) from error
         except requests.RequestException as error:
             raise unreachable(error) from error
 
@@ -264,31 +328,38 @@ class Engine:
             self.client.wait(name, timeout=_GRACE_S, condition="removed")
         except docker.errors.NotFound:
             return
-        except requests.RequestException as error:
-            raise LimitsError(f"Docker does not get the container {name} removed; look at docker ps -a") from error
+        except (requests.RequestException, OvertimeError) as error:
+            raise _not_removed(name) from error
 
-    def remove_cgroups(self, name: str) -> None:
-        """Remove a cgroup that the engine made for containers of ours, and left: it is empty by now, or soon."""
-        for _ in range(_PASSES):
-            left = [path for path in _cgroups_of_ours() if name.replace("-", "_") in path.name.replace("-", "_")]
-            for path in left:
-                with suppress(OSError):
-                    path.rmdir()
-            if not left:
-                return
-            pause(_GRACE_S / _PASSES)
+    @contextmanager
+    def trial_cgroup(self) -> Iterator[str]:
+        """The name of a cgroup of our own, which the engine makes for containers; removed at the end."""
+        name = made.new_name()
+        note = self._note(name, "cgroup")
+        try:
+            yield name
+        finally:
+            if _remove_cgroups(name) and note is not None:
+                note.forget()
 
-    def sweep(self) -> None:
-        """Remove what an earlier run left that was ended without a chance to clean up."""
-        for found in self.client.containers(all=True, filters={"label": labels.TRIAL}):
-            pid = found["Labels"][labels.TRIAL].partition(".")[0]
-            if found["Labels"][labels.TRIAL] != identity(int(pid) if pid.isdigit() else 0):
-                self._remove(found["Id"])
-        for path in _cgroups_of_ours():
-            pid = path.name[len(labels.TRIAL_CGROUP) :].replace("_", "-").partition("-")[0]
-            if not Path(f"/proc/{pid}").exists():
-                with suppress(OSError):  # not empty: another run's container is being removed
-                    path.rmdir()
+    def sweep(self, say: Callable[[str], None] = _say) -> None:
+        """Remove what an earlier run made that was ended without a chance to clean up, by the names that it noted.
+
+        Where no such notes can be kept, that is said.
+        """
+        try:
+            left = self._made.left(self._id)
+        except made.UnusableError as error:
+            say(f"spawner-limits: what a killed run leaves can't be found: {error}; {made.REMEDY}")
+            return
+        for note in left:
+            if note.kind == "container":
+                self._remove(note.name)
+                note.forget()
+            elif _remove_cgroups(note.name):
+                note.forget()
+            else:
+                note.close()
 
 
 @contextmanager
@@ -307,6 +378,12 @@ def unreachable(error: BaseException) -> UnreachableError:
     return UnreachableError(f"the Docker engine does not answer ({_plain(error)}); start it with docker/engine.sh")
 
 
+def _not_removed(name: str) -> LimitsError:
+    return LimitsError(
+        f"Docker does not get the container {name} removed; look at docker ps -a, and remove it: docker rm -f {name}"
+    )
+
+
 def _no_image(image: str) -> UsageError:
     return UsageError(f"no image {image} on this machine; build it with docker/build.sh, or pull it with docker pull")
 
@@ -320,29 +397,7 @@ def _meminfo(key: str) -> int:
     return int(lines[key].split()[0]) * 1024
 
 
-def identity(pid: int) -> str:
-    """A process, so that another one with the same id is not taken for it: "1234.567890"; empty: it has ended.
-
-    So has one that is exiting, which gives back its memory first, and one that nobody has waited for yet: on cgroup v1
-    the Linux kernel shows both in the root cgroup (`proc_cgroup_show` in kernel/cgroup/cgroup.c).
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    ended = state in _ENDED or int(fields[5]) & _PF_EXITING
-    return "" if ended else f"{pid}.{fields[18]}"
-
-
-def processes(cgroup: Cgroup) -> list[int]:
-    """The ids of the processes in a container's cgroup; none when it is gone."""
-    with suppress(OSError):
-        return [int(pid) for pid in (cgroup.directories["memory"] / "cgroup.procs").read_text().split()]
-    return []
-
-
-def kill(pids: Sequence[int]) -> None:
+def kill(pids: Iterable[int]) -> None:
     """End processes at once; those that are gone already are fine."""
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -354,10 +409,19 @@ def _keep(kept: bytearray, new: bytes | None) -> None:
     del kept[:-_KEPT_BYTES]
 
 
-def _cgroups_of_ours() -> list[Path]:
-    """Cgroups that were named by `labels.TRIAL_CGROUP`, in every hierarchy; also as systemd's slices."""
-    names = (labels.TRIAL_CGROUP, labels.TRIAL_CGROUP.replace("-", "_"))
-    return [path for mount in cgroup_mounts() for name in names for path in mount.glob(f"{name}*")]
+def _remove_cgroups(name: str) -> bool:
+    """Remove a cgroup that the engine made for containers of ours, and left: it is empty by now, or soon."""
+    # of that very name; as systemd's slice it can have no dashes
+    names = (name, f"{name.replace('-', '_')}.slice")
+    for _ in range(_PASSES):
+        left = [path for mount in cgroup_mounts() for one in names if (path := mount / one).is_dir()]
+        for path in left:
+            with suppress(OSError):
+                path.rmdir()
+        if not left:
+            return True
+        pause(_GRACE_S / _PASSES)
+    return False
 
 
 class Command:
@@ -394,6 +458,8 @@ class Command:
             self.exit_code = self._engine.client.exec_inspect(self._exec)["ExitCode"]
         except docker.errors.NotFound:  # gone with its container: nobody knows its exit code any more
             return
+        except OvertimeError as error:
+            self.problem = str(error)
         except (*_STOPPED_ANSWERING, OSError) as error:
             self.problem = f"the engine stopped answering: {_plain(error)}"
 
@@ -423,16 +489,24 @@ class Command:
         return not self.running
 
     def stop(self) -> None:
-        """End it and everything that it started, also what was handed to the container's first process since."""
-        for _ in range(_PASSES):
+        """End it and everything that it started, also what was handed to the container's first process since.
+
+        What can't be ended in time, such as in a container that somebody paused, is told in `problem`.
+        """
+        end = Deadline.after(self._engine.deadline.later(_EVIDENCE_S).within(_GRACE_S) or _GRACE_S)
+        while not end.passed:
             kill(self._processes())
             # what was only just started can't be told from the engine's own yet; what forks may have got ahead
-            if self.wait(_GRACE_S / _PASSES) and not self._processes():
+            if self.wait(end.within(_GRACE_S / _PASSES) or 0) and not self._processes():
                 return
+        if left := self._processes():
+            pids = " ".join(map(str, left))
+            told = f"its processes can't be ended (is the container paused?); let it go on, then: kill -9 {pids}"
+            self.problem = f"{self.problem}; {told}" if self.problem else told
 
     def _processes(self) -> list[int]:
         with suppress(CgroupError):
-            return [pid for pid in processes(self._engine.cgroup(self._container)) if self._is_ours(pid)]
+            return [pid for pid in members(self._engine.cgroup(self._container)) if self._is_ours(pid)]
         return []
 
     def _is_ours(self, pid: int) -> bool:

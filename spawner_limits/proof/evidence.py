@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from spawner_limits.proof.series import Series
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from spawner_limits.engines.base import Expectation
     from spawner_limits.kernel.snapshot import Snapshot
@@ -56,6 +58,11 @@ class Evidence:
     idle_cores: float | None = None
     """CPUs of the host that nobody used meanwhile, on average: what a load did not get was there, or was not"""
 
+    @property
+    def series(self) -> Series:
+        """The snapshots, to be reduced to figures."""
+        return Series(self.snapshots)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contest:
@@ -67,6 +74,8 @@ class Contest:
     """that they contend for"""
     tolerance: float = 0.02
     """relative error of a share that the kernel's scheduler is allowed: it grows with the number of CPUs"""
+    others_s: float = 0.0
+    """CPU time in the containers that was not used by the loads that contended, in the window"""
 
 
 class Outcome(StrEnum):
@@ -93,6 +102,8 @@ class Verdict:
     """the Linux kernel's files that it was read from, with their values: "cpu.cfs_quota_us = 50000" """
     figures: Mapping[str, float | int | str | None] = dataclasses.field(default_factory=dict)
     """base units in the names: `peak_bytes`, `limit_cores`, `throttled_ratio`"""
+    presses: int = 1
+    """the press that it was judged by; those before it were disturbed"""
     under_load: Outcome | None = None
     """what the load alone showed, before the kernel's own value of the limit was looked at; `None`: no load could"""
 
@@ -141,10 +152,40 @@ class Report:
     """of this package"""
 
     @property
+    def controls(self) -> Iterator[tuple[Trial, Trial]]:
+        """Each control, with the trial that it is of: that of its name, else the first."""
+        trials = [one for one in self.trials if not one.control]
+        for control in self.trials:
+            own = next((one for one in trials if one.subject == control.subject), trials[0] if trials else None)
+            if control.control and own is not None:
+                yield own, control
+
+    def lacks(self, control: Trial) -> tuple[str, ...]:
+        """The fields that a control's load should have broken, and did not; empty: it has power."""
+        return next((powerless(own, one) for own, one in self.controls if one is control), ())
+
+    @property
     def exit_code(self) -> int:
-        """0: all limits HELD, all controls BROKEN · 1: a limit BROKEN, or a control not · 3: something UNKNOWN."""
+        """0: all limits HELD, all controls with power · 1: a limit BROKEN, or a control without · 3: an UNKNOWN."""
         limits = [trial.outcome for trial in self.trials if not trial.control]
-        powerless = [trial for trial in self.trials if trial.control and trial.outcome is not Outcome.BROKEN]
-        if Outcome.BROKEN in limits or powerless:
+        if Outcome.BROKEN in limits or any(powerless(*pair) for pair in self.controls):
             return 1
         return 3 if Outcome.UNKNOWN in limits or not limits else 0
+
+
+_SHOWN_BY = {"cpu_period": "cpu_limit"}
+"""field → the one whose load shows that it is missing: a period without a quota is nothing"""
+NOTHING_HELD = "no limit held that the control could have broken"
+
+
+def powerless(trial: Trial, control: Trial) -> tuple[str, ...]:
+    """The fields that the trial held and the control's load did not break; empty: the control has power.
+
+    Where nothing held, there is nothing to show power by: `NOTHING_HELD`. That a file shows no limit is no power: the
+    judge must have seen the load go past it.
+    """
+    held = [one.field for one in trial.verdicts if one.outcome is Outcome.HELD]
+    broken = {one.field for one in control.verdicts if one.under_load is Outcome.BROKEN}
+    if not held:
+        return (NOTHING_HELD,)
+    return tuple(field for field in held if _SHOWN_BY.get(field, field) not in broken)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shlex
-import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,47 +14,48 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 
 from spawner_limits import __version__
+from spawner_limits.deadline import Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
 from spawner_limits.kernel.reader import Reader
-from spawner_limits.kernel.where import CgroupError, strays
+from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
 from spawner_limits.limits import FIELDS, Limits, tell
+from spawner_limits.live import records
+from spawner_limits.live.servers import last_applied
 from spawner_limits.policy.entitlement import Entitlement
-from spawner_limits.proof import interrupt
-from spawner_limits.proof.burn import burner
+from spawner_limits.proof import interrupt, presses
 from spawner_limits.proof.contest import contest
-from spawner_limits.proof.engine import Command, identity, processes
+from spawner_limits.proof.engine import Command
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
+from spawner_limits.proof.guard import Guard
 from spawner_limits.proof.judge import judge
+from spawner_limits.proof.ownership import server_of
 from spawner_limits.proof.report import words
 from spawner_limits.spawners import notebook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from spawner_limits.engines.base import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.kernel.where import Cgroup
     from spawner_limits.live.hub import Hub
     from spawner_limits.proof.engine import Container, Engine
     from spawner_limits.proof.evidence import Contest
 
-INTERVAL_S = 0.1
-GUARDED = 10
-"""so many samples from one look at where the processes are to the next"""
 MARGIN_S = 120
 """how much longer than its load a container of ours lives, should nobody be left to remove it"""
 ENDED = "the container ended before its load did"
-CPU_TRIES = 2
+_MOST_SHARES = 262_144
+"""that the Linux kernel takes"""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # IPython's tracebacks have them, wherever they go
-CPU_PRESS_S = 10
 _LINES, _LONGEST = 40, 400
 EXECUTED = ("jupyter", "nbconvert", "--execute", notebook.NAME)
 """what the notebook's execution is called in reports"""
 
 # the executed copy goes to a directory of its own: a user's notebook stays as it is
 _EXECUTE = """
+[ -f "$1" ] || { echo "the notebook was not copied: $1 is not in the container; the hub's log says why" >&2; exit 1; }
 d=$(mktemp -d) || exit 1
 trap 'rm -rf "$d"' EXIT
 cd "$(dirname "$1")" || exit 1
@@ -84,11 +84,18 @@ class _Subject:
     limits: Limits
     origins: tuple[Origin, ...]
     enforcement: Enforcement
+    control: bool = False
+    """promised these limits, and given none of them"""
+
+    @property
+    def called(self) -> str:
+        """Whose usage a line shows."""
+        return f"{self.name} (control)" if self.control else self.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prover:
-    """Runs trials on one engine; no load runs longer than `seconds`."""
+    """Runs trials on one engine; each ends after `seconds`, whatever hangs."""
 
     engine: Engine
     seconds: int
@@ -100,14 +107,17 @@ class Prover:
         With `control`, the first one's load runs once more in a container of the same image without limits.
         """
         started = _now()
+        asked = hub.until(Deadline.after(self.seconds))
         for user in users:
-            hub.model(user)  # a name that is wrong is said before anything starts
+            asked.model(user)  # a name that is wrong is said before anything starts
         trials: list[Trial] = []
         for user in users:
             self.watch.say(f"{user}: starting the server through the hub")
-            with hub.server(user, lambda line: self.watch.say(f"  {line}")):
-                container = self.engine.server_of(user)
-                trials.append(self._server(user, container))
+            with self._timed() as timed:
+                bound = hub.until(timed.engine.deadline)
+                with bound.server(user, lambda line: self.watch.say(f"  {line}")):
+                    container = server_of(timed.engine, bound, user)
+                    trials.append(timed._server(user, container))  # noqa: SLF001  of this class
             if control and len(trials) == 1:
                 trials.append(self._control(trials[0], container.image, ()))
         return self._report(started, trials)
@@ -138,8 +148,12 @@ class Prover:
     # -- containers ----------------------------------------------------------------------------------------------
 
     def _server(self, user: str, container: Container) -> Trial:
-        """A trial in a user's server, by what its own labels say."""
-        entitlement = Entitlement.from_json(container.labels[labels.ENTITLEMENT])
+        """A trial in a user's server, by what is in force there when it begins, and still when it ends."""
+        entitlement = in_force(container)
+        trial = self._server_trial(user, container, entitlement)
+        return trial if in_force(container).limits == entitlement.limits else _changed(trial)
+
+    def _server_trial(self, user: str, container: Container, entitlement: Entitlement) -> Trial:
         subject = _Subject(
             name=user,
             limits=entitlement.limits,
@@ -149,93 +163,141 @@ class Prover:
         path = container.labels.get(labels.NOTEBOOK)
         if path is None:
             problem = "the hub copies no notebook into this server (copy_notebook is off)"
-        elif notebook.present(self.engine.client, container.id, path) is False:
-            problem = f"the notebook was not copied: {path} is not in the container; the hub's log says why"
-        else:
-            return self._trial(container, subject, _execution(path))
-        return self._idle_trial(container, subject, problem)
+            return self._idle_trial(container, subject, problem)
+        return self._trial(container, subject, _execution(path))
 
     def _own_container(
         self, image: str, subject: _Subject, command: Sequence[str], host_config: Mapping[str, Any]
     ) -> Trial:
         environment = _promises(subject.limits)
         seconds = self.seconds + MARGIN_S
-        with self.engine.trial_container(
-            image, host_config=host_config, environment=environment, seconds=seconds
-        ) as container:
+        with (
+            self._timed() as timed,
+            timed.engine.trial_container(
+                image, host_config=host_config, environment=environment, seconds=seconds
+            ) as container,
+        ):
             if command:
-                return self._trial(container, subject, command)
+                return timed._trial(container, subject, command)  # noqa: SLF001  of this class
             place = notebook.Place()
-            notebook.copy(self.engine.client, container.id, place, notebook.packaged())
-            return self._trial(container, subject, _execution(str(place.notebook)))
+            notebook.copy(timed.engine.client, container.id, place, notebook.packaged())
+            return timed._trial(container, subject, _execution(str(place.notebook)))  # noqa: SLF001  of this class
+
+    @contextmanager
+    def _timed(self) -> Iterator[Prover]:
+        """The same prover for the time of one trial, all of which is to end in time."""
+        with self.engine.until(Deadline.after(self.seconds)) as engine:
+            yield replace(self, engine=engine)
 
     def _control(self, trial: Trial, image: str, command: Sequence[str]) -> Trial:
         """The same load, promised the same limits, in a container that has none of them."""
         limits = Limits(**{one.field: one.value for one in trial.expect})  # type: ignore[arg-type]  # fields, one by one
-        subject = _Subject(name=trial.subject, limits=limits, origins=trial.limits, enforcement=self._translate(limits))
+        subject = _Subject(
+            name=trial.subject,
+            limits=limits,
+            origins=trial.limits,
+            enforcement=self._translate(limits),
+            control=True,
+        )
         self.watch.say(f"{trial.subject}: control, the same load in a container without these limits")
         # whatever the load, the host must survive it
         caps = {"mem_limit": trial.evidence.host.memory_bytes // 2, "pids_limit": 8192}
-        return replace(self._own_container(image, subject, command, caps), control=True)
+        if limits.cpu_shares is not None:
+            # any shares but those that were promised: without any it would have 1024, which may be the same
+            caps["cpu_shares"] = min(2 * limits.cpu_shares, _MOST_SHARES) // (1 + (limits.cpu_shares == _MOST_SHARES))
+        return self._own_container(image, subject, command, caps)
 
     # -- one trial -----------------------------------------------------------------------------------------------
 
     def _trial(self, container: Container, subject: _Subject, command: Sequence[str]) -> Trial:
         self.watch.say(f"{subject.name}: pressing with {words.line(shlex.join(_called(command)))[:_LONGEST]}")
-        cgroup = self.engine.cgroup(container)
-        with Reader(cgroup) as reader:
-            snapshots = [reader.read_limits()]
-            running = Command(self.engine, container, command)
-            guard = Guard(cgroup)
-            try:
-                self._follow(running, reader, snapshots, subject, guard)
-            finally:
-                running.stop()
-            if _called(command) == EXECUTED and running.exit_code == 0:
-                self._press_cpu_again(container, subject, reader, snapshots, guard)
-            interrupt.pause(INTERVAL_S)
-            snapshots.append(reader.read_limits())
-        load = self._load(container, command, running)
-        contest = None if load.problem == ENDED else self._contest(container, subject)
-        return self._judged(subject, snapshots, load, contest, guard.strays)
+        with Reader(self.engine.cgroup(container)) as reader:
+            first = self._press(container, reader, subject, command)
+            contest = None if first.load.problem == ENDED else self._contest(container, subject)
+            evidence = replace(first, contest=contest)
+            trial = _judged(subject, evidence)
+            # in a control the notebook finds limits broken, and fails, as it must
+            if _called(command) != EXECUTED or not (subject.control or evidence.load.exit_code == 0):
+                return trial
+            return self._pressed_again(container, reader, subject, trial)
 
-    def _follow(
-        self, running: Command, reader: Reader, snapshots: list[Snapshot], subject: _Subject, guard: Guard
-    ) -> None:
-        """Take a snapshot ten times a second until the load ends, or its time."""
-        tick = started = time.monotonic()
-        while not running.wait(max(0.0, tick - time.monotonic())):
+    def _press(self, container: Container, reader: Reader, subject: _Subject, command: Sequence[str]) -> Evidence:
+        """One load, to its end or its time, and what was read meanwhile."""
+        guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
+        running: list[Command] = []
+        taken: list[Snapshot] = []
+
+        def wait(seconds: float) -> None:
+            if running:
+                running[0].wait(seconds)
             interrupt.check()
-            tick += INTERVAL_S
-            snapshots.append(reader.read())
-            guard.look()
-            self.watch.sample(subject.name, subject.limits, snapshots)
-            if time.monotonic() - started > self.seconds:
-                running.problem = f"the load did not end within {self.seconds} s and was ended"
-                return
 
-    def _press_cpu_again(
-        self, container: Container, subject: _Subject, reader: Reader, snapshots: list[Snapshot], guard: Guard
-    ) -> None:
-        """Repeat the notebook's press on CPU where others disturbed it; what was judged otherwise is never repeated."""
-        for _ in range(CPU_TRIES):
-            if not self._cpu_was_disturbed(subject, snapshots):
-                return
-            self.watch.say(f"{subject.name}: others disturbed the press on CPU; pressing again")
-            busy = math.ceil(subject.limits.cpu_limit or 0) + 1
-            loads = [burner(self.engine, container, CPU_PRESS_S) for _ in range(busy)]
-            try:
-                self._follow(loads[0], reader, snapshots, subject, guard)
-            finally:
-                for load in loads:
-                    load.stop()
+        sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=wait)
+        over = self.engine.deadline
+        rounds = sampler.follow(
+            seconds=self.seconds, over=lambda: over.passed or (bool(running) and not running[0].running)
+        )
+        try:
+            for (one,) in rounds:
+                taken.append(one)
+                if not running:
+                    running.append(Command(self.engine, container, command))
+                self.watch.sample(subject.called, subject.limits, taken)
+            if running[0].running:
+                running[0].problem = f"the load did not end within {self.seconds} s and was ended"
+        finally:
+            if running:
+                running[0].stop()
+        interrupt.pause(INTERVAL_S)
+        taken += sampler.limits()
+        return self._evidence(taken, self._load(container, command, running[0]), guard)
 
-    def _cpu_was_disturbed(self, subject: _Subject, snapshots: Sequence[Snapshot]) -> bool:
-        expect = [one for one in subject.enforcement.expect if one.field == "cpu_limit"]
-        load = Load(command=(), exit_code=None, oom_killed=None)
-        found = judge(expect, Evidence(snapshots=tuple(snapshots), load=load, host=self.engine.host()))
-        return any(one.outcome is Outcome.UNKNOWN for one in found) and (
-            (subject.limits.cpu_limit or 0) < self.engine.host().cores
+    def _pressed_again(self, container: Container, reader: Reader, subject: _Subject, trial: Trial) -> Trial:
+        """Press by loads of our own what the notebook does not press, and again what others kept from being pressed.
+
+        Each press is judged by itself, and the last one counts; what was judged otherwise than UNKNOWN is never pressed
+        again.
+        """
+        for attempt in range(1, presses.TRIES + 1):
+            wanted = presses.wanted(trial, attempt)
+            if not wanted or self.engine.deadline.passed:
+                break
+            for press in wanted:
+                self.watch.say(f"{subject.name}: {press.words}")
+                trial = self._with(trial, press, self._own_press(container, reader, subject, press), attempt + 1)
+        return trial
+
+    def _own_press(self, container: Container, reader: Reader, subject: _Subject, press: presses.Press) -> Evidence:
+        guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
+        sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=interrupt.pause)
+        over = self.engine.deadline
+        loads = [Command(self.engine, container, press.command) for _ in range(press.count)]
+        taken: list[Snapshot] = []
+        try:
+            for (one,) in sampler.follow(
+                seconds=press.seconds, over=lambda: over.passed or not any(one.running for one in loads)
+            ):
+                taken.append(one)
+                self.watch.sample(subject.called, subject.limits, taken)
+        finally:
+            for load in loads:
+                load.stop()
+        return self._evidence(taken, Load(command=press.called, exit_code=loads[0].exit_code, oom_killed=None), guard)
+
+    def _with(self, trial: Trial, press: presses.Press, evidence: Evidence, count: int) -> Trial:
+        """The trial, with the verdicts of one more press in place of those that were UNKNOWN."""
+        expect = [one for one in trial.expect if one.field in press.fields]
+        found = {one.field: replace(one, presses=count) for one in judge(expect, evidence)}
+        verdicts = (found.get(one.field, one) if presses.is_open(trial, one) else one for one in trial.verdicts)
+        return replace(trial, verdicts=tuple(verdicts))
+
+    def _evidence(self, taken: Sequence[Snapshot], load: Load, guard: Guard) -> Evidence:
+        return Evidence(
+            snapshots=tuple(taken),
+            load=load,
+            host=self.engine.host(),
+            page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
+            strays=dict(guard.strays),
         )
 
     def _load(self, container: Container, command: Sequence[str], running: Command) -> Load:
@@ -264,67 +326,44 @@ class Prover:
         if "cpu_shares" not in subject.enforcement.ask:
             return None
         self.watch.say(f"{subject.name}: contending with a sibling for one CPU")
-        return contest(self.engine, container, subject.limits)
+        try:
+            return contest(self.engine, container, subject.limits)
+        except OvertimeError as error:
+            self.watch.say(f"{subject.name}: {error}")
+            return None
 
     def _idle_trial(self, container: Container, subject: _Subject, problem: str) -> Trial:
         """A trial without a load: the limits are read, and no more."""
         self.watch.say(f"{subject.name}: {problem}")
-        with Reader(self.engine.cgroup(container)) as reader:
+        cgroup = self.engine.cgroup(container)
+        guard = Guard(cgroup, container.pid, interrupt.pause)
+        with Reader(cgroup) as reader:
             load = Load(command=(), exit_code=None, oom_killed=None, problem=problem)
-            return self._judged(subject, [reader.read_limits()], load, None, {})
-
-    def _judged(
-        self,
-        subject: _Subject,
-        snapshots: Sequence[Snapshot],
-        load: Load,
-        contest: Contest | None,
-        strays: Mapping[str, str],
-    ) -> Trial:
-        evidence = Evidence(
-            snapshots=tuple(snapshots),
-            load=load,
-            host=self.engine.host(),
-            page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
-            contest=contest,
-            strays=strays,
-        )
-        return Trial(
-            subject=subject.name,
-            limits=subject.origins,
-            expect=subject.enforcement.expect,
-            evidence=evidence,
-            verdicts=judge(subject.enforcement.expect, evidence),
-        )
+            return _judged(subject, self._evidence([guard.look(reader.read_limits())], load, guard))
 
 
-class Guard:
-    """Looks now and then whether what was in the container's cgroups still is."""
+def in_force(container: Container) -> Entitlement:
+    """What a user's server may use now: what was applied to it last, else what it was started with."""
+    return last_applied(container.id, records.usual()) or Entitlement.from_json(container.labels[labels.ENTITLEMENT])
 
-    def __init__(self, cgroup: Cgroup) -> None:
-        """`cgroup`: the container's, found."""
-        self._cgroup, self._looks = cgroup, 0
-        self._known: dict[str, int] = {}
-        self.strays: dict[str, str] = {}
 
-    def look(self) -> None:
-        """Look, at the first call and every tenth after it."""
-        if self._looks % GUARDED == 0:
-            self._known |= {identity(pid): pid for pid in processes(self._cgroup)}
-            # what has ended need not be looked for again: a load may start thousands
-            self._known = {one: pid for one, pid in self._known.items() if self._lives(one, pid)}
-        self._looks += 1
+def _judged(subject: _Subject, evidence: Evidence) -> Trial:
+    expect = subject.enforcement.expect
+    return Trial(
+        subject=subject.name,
+        limits=subject.origins,
+        expect=expect,
+        evidence=evidence,
+        verdicts=judge(expect, evidence),
+        control=subject.control,
+    )
 
-    def _lives(self, one: str, pid: int) -> bool:
-        """Whether it does, and has its number still; where it went is kept."""
-        try:
-            found = strays(self._cgroup, pid)
-        except CgroupError:
-            return False
-        if identity(pid) != one:
-            return False
-        self.strays |= found
-        return True
+
+def _changed(trial: Trial) -> Trial:
+    """What was pressed while other limits were put in force says nothing of either."""
+    why = "its limits were changed while it was pressed; press again"
+    unknown = (replace(one, outcome=Outcome.UNKNOWN, under_load=Outcome.UNKNOWN, reason=why) for one in trial.verdicts)
+    return replace(trial, verdicts=tuple(unknown))
 
 
 def _now() -> str:

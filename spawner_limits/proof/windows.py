@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +31,13 @@ class Window:
     throttled: int | None
     delay_s: float = 0.0
     """by how much longer the CPU time may have been counted than `wall_s`"""
+    steal_s: float = 0.0
+    """CPU time that the machine below took from the host meanwhile, as far as it tells"""
+
+    @property
+    def used_s(self) -> float:
+        """CPU time used."""
+        return self.cores * self.wall_s
 
     @property
     def throttled_ratio(self) -> float | None:
@@ -51,6 +57,7 @@ def between(first: Snapshot, last: Snapshot) -> Window | None:
         periods=rise(first.nr_periods, last.nr_periods),
         throttled=rise(first.nr_throttled, last.nr_throttled),
         delay_s=last.cpu_delay_ns / SECOND_NS,
+        steal_s=(rise(first.steal_ns, last.steal_ns) or 0) / SECOND_NS,
     )
 
 
@@ -83,12 +90,3 @@ def disjoint(windows: Iterable[Window]) -> Iterator[Window]:
         if window.start_ns >= end_ns:
             end_ns = window.start_ns + int(window.wall_s * SECOND_NS)
             yield window
-
-
-def backwards(snapshots: Sequence[Snapshot]) -> str | None:
-    """The name of a counter that fell, which no counter of a living cgroup does; else `None`."""
-    for name in ("cpu_usage_ns", "nr_periods", "nr_throttled", "oom_kill", "pids_max_events"):
-        series = [value for snapshot in snapshots if (value := getattr(snapshot, name)) is not None]
-        if any(later < earlier for earlier, later in pairwise(series)):
-            return name
-    return None

@@ -16,7 +16,7 @@ from traitlets import Bool, Integer, Unicode
 import docker
 from spawner_limits.engines import labels
 from spawner_limits.engines.base import shares_told
-from spawner_limits.engines.docker import INSPECT, RIVALS, disagreement, disagreements, host_config, translate
+from spawner_limits.engines.docker import RIVALS, disagreement, disagreements, host_config, translate
 from spawner_limits.limits import tell
 from spawner_limits.policy.capacity import RETRY_S, room
 from spawner_limits.spawners import hints, notebook
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _TRAITS = ("mem_limit", "mem_guarantee", "cpu_limit", "cpu_guarantee")
 _READS = frozenset({"inspect_container", "inspect_image", "port"})
 """quick calls, such as a poll's: on DockerSpawner's one thread they would wait for everybody's starts"""
+_NOT_COPIED = (notebook.CopyError, docker.errors.APIError, requests.RequestException, OSError)
 _REMEDY = "Take it out of the hub's configuration: the policy file alone sets limits."
 
 
@@ -65,7 +66,6 @@ class LimitedDockerSpawner(
     asides: ClassVar[dict[str, Aside]] = {}
     """by the engine's address"""
     bare_images: ClassVar[set[notebook.Bare]] = set()
-    _looking: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[str, int]:
         """Start the server inside its limits. SpawnException when they can't be had."""
@@ -220,12 +220,21 @@ class LimitedDockerSpawner(
         ask = self._enforced().ask
         # the SDK reads "8g" and the like
         said = self.client.create_host_config(**theirs)
-        wanted = host_config({key: value for key, value in ask.items() if INSPECT[key] in said})
-        wrong = [disagreement(key, said[key], ours) for key, ours in wanted.items() if said[key] != ours]
+        wanted, policy = host_config(ask), self._host_config_of_policy()
+        wrong = [
+            disagreement(key, said, wanted)
+            for key, ours in wanted.items()
+            if key in said and said[key] not in (ours, policy.get(key))
+        ]
         wrong += [f"{key} is {said[key]!r}" for option, key in RIVALS.items() if option in ask and said.get(key)]
         if wrong:
             fact = f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}"
             raise self.refusal(fact, reason="override", remedy=_REMEDY)
+
+    def _host_config_of_policy(self) -> dict[str, Any]:
+        """Memory and swap as the policy has them: Docker is told no swap otherwise, which nobody need write."""
+        limits = self.entitlement.limits if self.entitlement is not None else None
+        return host_config({option: getattr(limits, option) for option in ("mem_limit", "memswap_limit")})
 
     @contextmanager
     def _holding(self, **values: Any) -> Iterator[None]:
@@ -264,8 +273,6 @@ class LimitedDockerSpawner(
         await super().start_object()
         await self.attest_limits()
         await self.look_after_start()
-        if self.copy_notebook:
-            self._looking = asyncio.ensure_future(self._look_for_notebook())
 
     def _place(self) -> notebook.Place:
         directory = PurePosixPath(self.notebook_target)
@@ -275,22 +282,13 @@ class LimitedDockerSpawner(
         try:
             wanted = self.container_id, self._place(), notebook.packaged(), self.bare_images
             copied = await self.aside.run_inside(notebook.copy, *wanted)
-        except (docker.errors.APIError, requests.RequestException, OSError, TimeoutError) as error:
-            why = getattr(error, "explanation", None) or error or f"it took over {TIMEOUT_S} s"
-            self._tell_no_notebook(str(why))
+        except (*_NOT_COPIED, TimeoutError) as error:
+            why = getattr(error, "explanation", None) or str(error) or f"it took over {TIMEOUT_S} s"
+            self._tell_no_notebook(why)
         else:
+            if copied.oversized:
+                self.log.warning("In %s of %s: %s", self.notebook_target, self._log_name, copied)
             self.tell(f"{self.notebook_target}: {copied}", progress=40)
-
-    async def _look_for_notebook(self) -> None:
-        """Look for it in the running container: what was copied under a tmpfs mount is gone."""
-        path = str(self._place().notebook)
-        try:
-            seen = await self.aside.run_inside(notebook.present, self.container_id, path)
-        except (docker.errors.APIError, requests.RequestException, TimeoutError) as error:
-            self.log.debug("Could not look for the notebook of %s: %s", self._log_name, error)
-        else:
-            if seen is False:
-                self._tell_no_notebook(f"{path} is not in the running container; does a mount hide it?")
 
     def _tell_no_notebook(self, why: str) -> None:
         self.log.error("The stress notebook of %s was not copied: %s", self._log_name, why)

@@ -1,7 +1,8 @@
 """Copy the stress notebook and its data into a container through the Docker API, between its creation and its start.
 
 A file that the user has changed is never overwritten. One that only is old is replaced: a record beside it says what
-was copied last, so that the two can be told apart.
+was copied last, so that the two can be told apart. Both may lie in a volume that a running server writes to: what is
+read is read from the stream up to a bound, whatever size is told, and no program of the container is run.
 """
 
 from __future__ import annotations
@@ -11,28 +12,41 @@ import io
 import json
 import tarfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import docker.errors
 from docker.utils import decode_json_header
 
+from spawner_limits.errors import LimitsError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from docker import APIClient
 
 NAME = "mnist.ipynb"
 RECORD = ".spawner-limits.json"
 """file name → sha256 of what was copied last"""
+RECORD_BYTES = 4 << 10
+"""of a record, at most: it is read at each start"""
 _WORK = PurePosixPath("/home/jovyan/work")
-_LARGEST_BYTES = 16 << 20  # above this it is not ours, and not worth reading
+_LARGEST_BYTES = 64 << 10
+"""of an older copy of ours, at most, where today's is smaller"""
+_HEADERS_BYTES = 16 << 10
+"""of a tar before a file's content, at most: the engine adds to the 512 bytes what does not fit, such as a long name"""
+_CHUNK_BYTES = 64 << 10
 _MODE = 0o644
 _PLAIN_BITS = 27
 """of Go's FileMode; one above them is set for what is no plain file"""
+
+
+class CopyError(LimitsError):
+    """Nothing can be copied: what is there can't be read to its end, or a mount would hide it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +72,8 @@ class Copied:
     kept: tuple[str, ...] = ()
     """changed by the user, so left alone"""
     current: tuple[str, ...] = ()
+    oversized: tuple[str, ...] = ()
+    """too large to be ours, so left alone; the record may be among them"""
 
     def __str__(self) -> str:
         told = (
@@ -65,6 +81,7 @@ class Copied:
             (self.replaced, "replaced by a newer copy"),
             (self.kept, "kept as the user has it"),
             (self.current, "already there"),
+            (self.oversized, "left alone: too large to be ours"),
         )
         return "; ".join(f"{', '.join(names)} {what}" for names, what in told if names)
 
@@ -87,9 +104,13 @@ def copy(
     `bare`: what is known, and will be, of images that have none of these files: new containers of theirs need not be
     looked through, if nothing is mounted in them.
 
-    Errors: docker.errors.APIError (a read-only root, no such container), requests.RequestException (engine gone).
+    Errors: docker.errors.APIError (a read-only root, no such container), requests.RequestException (engine gone),
+    CopyError.
     """
-    new = _new(client, container, place) if bare is not None else None
+    found = client.inspect_container(container)
+    if (mount := _tmpfs_over(found, place.directory)) is not None:
+        raise CopyError(f"the tmpfs that is mounted at {mount} would hide it")
+    new = _new(found, place) if bare is not None else None
     if bare is not None and new in bare:
         put(client, container, place, _recorded(contents, _digests_of(contents)))
         return Copied(written=tuple(contents))
@@ -99,9 +120,20 @@ def copy(
     return copied
 
 
-def _new(client: APIClient, container: str, place: Place) -> Bare | None:
+def _tmpfs_over(found: Mapping[str, Any], directory: PurePosixPath) -> str | None:
+    """Where the tmpfs is mounted that `directory` is in; `None`: it is in none.
+
+    The engine mounts it only in the running container: what the archive API writes there is never seen.
+    """
+    mounts = {one["Destination"]: one["Type"] for one in found["Mounts"]}
+    mounts |= dict.fromkeys(found["HostConfig"].get("Tmpfs") or (), "tmpfs")
+    over = [one for one in mounts if directory.is_relative_to(one)]
+    inmost = max(over, key=lambda one: len(PurePosixPath(one).parts), default=None)
+    return inmost if inmost is not None and mounts[inmost] == "tmpfs" else None
+
+
+def _new(found: Mapping[str, Any], place: Place) -> Bare | None:
     """What a container was made from, while there is nothing else in it; `None`: there may be."""
-    found = client.inspect_container(container)
     was_started = found["State"]["Status"] != "created"
     # wherever they are: a link of the image may lead into one
     return None if was_started or found["Mounts"] else (found["Image"], place)
@@ -109,23 +141,29 @@ def _new(client: APIClient, container: str, place: Place) -> Bare | None:
 
 def _spared(client: APIClient, container: str, place: Place, contents: Mapping[str, bytes]) -> tuple[Copied, bool]:
     """As `copy`; and whether there was a record."""
-    found = read(client, container, place.directory / RECORD)
-    record = _digests(found)
+    found = read(client, container, place.directory / RECORD, RECORD_BYTES)
+    record = {name: digest for name, digest in _digests(found).items() if name in contents}
     fates = {
         name: "current"
         if _is_untouched(client, container, place.directory / name, content, found, record.get(name))
-        else _fate(read(client, container, place.directory / name), content, record.get(name))
+        else _fate(read(client, container, place.directory / name, _most(content)), content, record.get(name))
         for name, content in contents.items()
     }
     writes = {name: contents[name] for name, fate in fates.items() if fate in ("written", "replaced")}
-    ours = _digests_of({name: contents[name] for name, fate in fates.items() if fate != "kept"})
+    ours = _digests_of({name: contents[name] for name, fate in fates.items() if fate not in ("kept", "oversized")})
     # a directory or a link in the record's place is the user's, and the engine would remove it
     if ours.items() - record.items() and (found is None or found.content is not None):
         writes = _recorded(writes, record | ours)
     if writes:
         put(client, container, place, writes)
+    if found is not None and found.is_oversized:
+        fates[RECORD] = "oversized"
     copied = Copied(**{fate: tuple(name for name in fates if fates[name] == fate) for fate in set(fates.values())})
     return copied, found is not None
+
+
+def _most(content: bytes) -> int:
+    return max(len(content), _LARGEST_BYTES)
 
 
 def _recorded(writes: Mapping[str, bytes], digests: Mapping[str, str]) -> dict[str, bytes]:
@@ -168,7 +206,7 @@ def _fate(there: File | None, content: bytes, copied: str | None) -> str:
     if there.content == content:
         return "current"
     if there.content is None:
-        return "kept"
+        return "oversized" if there.is_oversized else "kept"
     if content.startswith(there.content):  # cut short, as on a full volume: nothing in it is the user's
         return "written"
     return "replaced" if _sha256(there.content) == copied else "kept"
@@ -179,33 +217,48 @@ class File:
     """What is at a path in a container."""
 
     content: bytes | None = field(repr=False)
-    """`None`: not a plain file, or one too large to be ours"""
+    """`None`: not a plain file, or an oversized one"""
     mtime: str = ""
     """as the engine writes it"""
+    is_oversized: bool = False
 
 
-def read(client: APIClient, container: str, path: PurePosixPath) -> File | None:
-    """What is at `path`; `None`: nothing. Errors as `copy`."""
+def read(client: APIClient, container: str, path: PurePosixPath, most_bytes: int) -> File | None:
+    """What is at `path`, if it is no larger than `most_bytes`; `None`: nothing. Errors as `copy`.
+
+    The engine tells a size before it opens the file, which may be another one by then, or have grown.
+    """
     try:
-        stream, stat = client.get_archive(container, str(path))
+        stream, stat = client.get_archive(container, str(path), _CHUNK_BYTES)
     except docker.errors.NotFound:
         return None
-    if stat["size"] > _LARGEST_BYTES or stat["mode"] >> _PLAIN_BITS:
-        _close(stream)
-        return File(None)
-    return File(_only_member(stream), stat["mtime"])
+    # types-docker does not know that it is a generator, over an open HTTP response
+    with closing(cast("Generator[bytes]", stream)) as chunks:
+        archive = _beginning(chunks, most_bytes + _HEADERS_BYTES)
+    try:
+        return _only_member(archive, most_bytes, stat["mtime"])
+    except tarfile.TarError as error:
+        raise CopyError(f"{path} was cut short while it was read ({error})") from error
 
 
-def _only_member(stream: Iterable[bytes]) -> bytes | None:
-    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+def _beginning(chunks: Iterable[bytes], most_bytes: int) -> bytes:
+    read = bytearray()
+    for chunk in chunks:
+        read += chunk
+        if len(read) >= most_bytes:
+            break
+    return bytes(read)
+
+
+def _only_member(archive: bytes, most_bytes: int, mtime: str) -> File:
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
         member = tar.next()
-        content = tar.extractfile(member) if member is not None and member.isreg() else None
-        return None if content is None else content.read()
-
-
-def _close(stream: Any) -> None:
-    # docker-py hands out a generator over an open HTTP response
-    stream.close()
+        if member is None or not member.isreg():
+            return File(None)
+        if member.size > most_bytes:
+            return File(None, is_oversized=True)
+        content = tar.extractfile(member)
+        return File(None if content is None else content.read(), mtime)
 
 
 def _digests(found: File | None) -> dict[str, str]:
@@ -229,7 +282,7 @@ def put(client: APIClient, container: str, place: Place, contents: Mapping[str, 
             client.put_archive(container, str(base), _tar(place, place.directory.relative_to(base), contents))
         except docker.errors.NotFound:
             # what is there all the same is a link of the user's that leads nowhere: not ours to replace
-            if base == base.parent or read(client, container, base) is not None:
+            if base == base.parent or _stat(client, container, base) is not None:
                 raise
         else:
             return
@@ -257,13 +310,3 @@ def _entry(place: Place, path: PurePosixPath, mtime: int, **attributes: Any) -> 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def present(client: APIClient, container: str, path: str) -> bool | None:
-    """Whether a running container sees the file at `path`; `None` where it has no `test` to ask with.
-
-    The archive API can't tell: under a tmpfs mount it finds a file that the container does not have.
-    """
-    command = client.exec_create(container, ["test", "-f", path])["Id"]
-    client.exec_start(command)
-    return {0: True, 1: False}.get(client.exec_inspect(command)["ExitCode"])

@@ -1,6 +1,7 @@
 """`TellingMixin`: why a server came to its end, or lost a process, told to its user and to the administrator.
 
-What is seen comes from `live/oom`, from its own threads; here it reaches the hub's pages and log, and the server.
+What is seen comes from `live/oom`, from its own threads; here it reaches the hub's pages and log. None of it is written
+into a running container, nor is one read for it: its user may lead the engine astray meanwhile.
 """
 
 from __future__ import annotations
@@ -10,19 +11,16 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from html import escape
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import docker.errors
 import requests
 from jupyterhub.spawner import SpawnException
-from traitlets import Bool, HasTraits
+from traitlets import HasTraits
 
 from spawner_limits.live.ends import End, Oom, Owned, oom_line
 from spawner_limits.live.oom import Watcher
-from spawner_limits.spawners import notice
 from spawner_limits.spawners.limited import refused
-from spawner_limits.spawners.notebook import Place
 
 if TYPE_CHECKING:
     from spawner_limits.live.oom import News
@@ -36,12 +34,6 @@ _STATE = "last_end"
 class TellingMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
     """To be mixed in before DockerSpawner, beside `LimitsMixin` and `AttestedMixin`."""
 
-    tell_in_server = Bool(
-        default_value=True,
-        config=True,
-        help=f"Put {notice.NAME} into the directory that JupyterLab shows when a process of a running server was "
-        "ended for its memory.",
-    )
     watchers: ClassVar[dict[Aside, Watcher]] = {}
     _hearing: ClassVar[set[asyncio.Task[None]]] = set()
     last_end: End | None = None
@@ -134,8 +126,6 @@ class TellingMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
     async def _hear(self, news: News) -> None:
         if isinstance(news, Oom):
             self.log.warning("%s", oom_line(news))
-            if self.tell_in_server and not news.server_died:
-                await self._tell_in_server(news)
             return
         if not self._is_expected(news):
             self.log.warning("The server of %s ended: %s", self._log_name, news.words)
@@ -143,20 +133,6 @@ class TellingMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
             self._ended.set_result(news)
         if self.ready:  # the hub would find out by its next poll
             await self.poll_and_notify()
-
-    async def _tell_in_server(self, oom: Oom) -> None:
-        directory = PurePosixPath(self.format_string(self.notebook_dir) if self.notebook_dir else self.notebook_target)
-        place = Place(directory=directory, uid=self.notebook_uid, gid=self.notebook_gid)
-        line = notice.entry(oom, datetime.now().astimezone())
-        try:
-            is_ours = await self.aside.run_inside(notice.put, oom.server.container, place, line, await self._contact())
-        except (docker.errors.APIError, requests.RequestException, OSError, TimeoutError) as error:
-            why = getattr(error, "explanation", None) or error
-            self.log.warning("%s could not be told of it by %s: %s", self._log_name, directory / notice.NAME, why)
-        else:
-            if not is_ours:
-                told = "%s was not told of it by %s: there is a file of the user's own"
-                self.log.warning(told, self._log_name, directory / notice.NAME)
 
     # -- at its end ----------------------------------------------------------------------------------------------
 
@@ -248,13 +224,8 @@ class TellingMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         def aside(self) -> Aside: ...  # noqa: D102
 
         current_policy: Any
-        format_string: Any
         log: Any
         name: str
-        notebook_dir: str
-        notebook_gid: int
-        notebook_target: str
-        notebook_uid: int
         object_id: str
         poll_and_notify: Any
         ready: bool

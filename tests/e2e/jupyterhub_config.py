@@ -27,7 +27,7 @@ c.Spawner.group_overrides = {
         "loose-nano": {"extra_host_config": {"nano_cpus": 2_000_000_000}},
         "loose-callable": {"extra_host_config": lambda _spawner: {"pids_limit": 100_000}},
         "loose-create": {"extra_create_kwargs": {"host_config": {"NanoCpus": 2_000_000_000}}},
-        "same": {"extra_host_config": {"mem_limit": "256m"}, "cpu_limit": 1.0},
+        "same": {"extra_host_config": {"mem_limit": "256m", "memswap_limit": "256m"}, "cpu_limit": 1.0},
         "harmless": {"extra_host_config": {"shm_size": "128m"}, "extra_create_kwargs": {"labels": {"site": "here"}}},
         "tmpfs": {"extra_host_config": {"tmpfs": {"/home/jovyan/work": "uid=1000,gid=100"}}},
         "kept": {"remove": False},

@@ -1,4 +1,4 @@
-"""OOM kills, told: to the user in JupyterLab and on the hub's pages, to the administrator in the hub's log."""
+"""OOM kills, told: to the user on the hub's pages, to the administrator in the hub's log."""
 
 from __future__ import annotations
 
@@ -71,33 +71,18 @@ def ended(hub, user):
     eventually(lambda: "" not in hub.api("GET", f"/users/{user}").json()["servers"])
 
 
-def shown(client, container, path="/home/jovyan/work/OUT_OF_MEMORY.md"):
-    """What the container has in a file; empty where it has none."""
-    made = client.exec_create(container["Id"], ["sh", "-c", f"stat -c %u:%g {path} && cat {path}"])["Id"]
-    text = client.exec_start(made, demux=True)[0]
-    return (text or b"").decode()
-
-
 def records(hub, container):
     """What was kept about a container, without the moments."""
     lines = (hub.policy.parent / "records" / f"{container['Id']}.jsonl").read_text().splitlines()
     return [{name: value for name, value in json.loads(line).items() if name != "at"} for line in lines]
 
 
-def test_a_person_sees_both_in_the_browser(client, hub, page):
-    """In JupyterLab, without a reload, that a process was ended; and on the hub's page that the server was."""
+def test_a_person_sees_it_in_the_browser(client, hub, page):
+    """On the hub's page that the server was ended, and why, until it has started again."""
     log_in(page, hub, "sam")
     page.wait_for_url("**/user/sam/lab**", timeout=WAIT_MS)
-    listing = page.locator(".jp-DirListing-content")
-    expect(listing).to_contain_text("mnist.ipynb", timeout=WAIT_MS)
-    container = hub.container("sam")
-    hog(client, container)
-    expect(listing).to_contain_text("OUT_OF_MEMORY.md", timeout=25_000)
-    page.get_by_text("OUT_OF_MEMORY.md").first.dblclick()
-    expect(page.locator(".cm-content")).to_contain_text("was ended, which held", timeout=WAIT_MS)
-    expect(page.locator(".cm-content")).to_contain_text("at its memory limit of 288 MiB (rule: group students)")
-    page.screenshot(path=hub.policy.parent / "lab.png")
-    take_the_server(client, container)
+    expect(page.locator(".jp-DirListing-content")).to_contain_text("mnist.ipynb", timeout=WAIT_MS)
+    take_the_server(client, hub.container("sam"))
     ended(hub, "sam")
     page.goto(f"{hub.url}user/sam/lab")
     expect(page.locator("#last-end")).to_have_text(re.compile(
@@ -116,28 +101,21 @@ def test_a_person_sees_both_in_the_browser(client, hub, page):
 
 
 def test_only_one_process_of_a_server(client, hub):
-    """The file in it, the line in the hub's log, and the record; a second kill is added; the user's own file stays."""
+    """The line in the hub's log, and the record, for each kill; the running server is left as it is."""
     container = running(hub, "kay")
+    before = client.diff(container["Id"])
     hog(client, container)
-    text = eventually(lambda: shown(client, container))
-    assert text.startswith("1000:100\n<!-- spawner-limits ")
     limit = r"at its memory limit of 288 MiB \(rule: group students\)"
-    when = r"\d{4}-\d\d-\d\d [\d:]{8} [A-Z]+"
-    assert re.search(rf"\n- {when}: `python3` was ended, which held \d+ MiB, {limit}\n", text), text
-    assert "or ask Ann <ann@example.org> for more" in text
     told = rf"of kay: the OOM killer took python3 \(pid \d+\), which held \d+ MiB, {limit}; the server goes on"
-    assert re.search(told, hub.said())
+    eventually(lambda: re.search(told, hub.said()))
     hog(client, container)
-    eventually(lambda: shown(client, container).count("was ended, which held") == 2)
-    write = "printf mine > /home/jovyan/work/OUT_OF_MEMORY.md"
-    client.exec_start(client.exec_create(container["Id"], ["sh", "-c", write])["Id"])
-    hog(client, container)
-    eventually(lambda: "kay was not told of it by /home/jovyan/work/OUT_OF_MEMORY.md" in hub.said())
-    assert shown(client, container).endswith("\nmine")
-    told = [one for one in records(hub, container) if one["event"] == "oom"]
-    assert [(one["count"], one["process"], one["user"], one["server_died"]) for one in told] == [
+    eventually(lambda: len(re.findall(told, hub.said())) == 2)
+    found = [one for one in records(hub, container) if one["event"] == "oom"]
+    assert [(one["count"], one["process"], one["user"], one["server_died"]) for one in found] == [
         (1, "python3", "kay", False)
-    ] * 3
+    ] * 2
+    time.sleep(1)  # for whatever would be done to it after the line
+    assert [one for one in client.diff(container["Id"]) or () if one not in (before or ())] == []
     hub.stop("kay")
     assert "The server of kay ended" not in hub.said()
 

@@ -32,13 +32,19 @@ def environment(container):
 
 
 HOST_CONFIG = {
-    "the defaults": ("dan", {"Memory": 256 * MIB, "MemorySwap": 256 * MIB, "CpuQuota": 100_000, "PidsLimit": 200}),
-    "the group's rule": ("sue", {"Memory": 320 * MIB, "MemorySwap": 320 * MIB, "CpuQuota": 120_000, "PidsLimit": 200}),
+    "the defaults": ("dan", {"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1, "CpuQuota": 100_000, "PidsLimit": 200}),
+    "the group's rule": (
+        "sue",
+        {"Memory": 320 * MIB, "MemorySwap": 320 * MIB + 1, "CpuQuota": 120_000, "PidsLimit": 200},
+    ),
     "the user's rule over the group's": (
         "eve",
-        {"Memory": 384 * MIB, "MemorySwap": 384 * MIB, "CpuQuota": 150_000, "CpuShares": 2048, "PidsLimit": 200},
+        {"Memory": 384 * MIB, "MemorySwap": 384 * MIB + 1, "CpuQuota": 150_000, "CpuShares": 2048, "PidsLimit": 200},
     ),
-    "somebody who says the same as the policy": ("same", {"Memory": 256 * MIB, "CpuQuota": 100_000}),
+    "somebody who says the same as the policy": (
+        "same",
+        {"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1, "CpuQuota": 100_000},
+    ),
     "somebody who sets what the policy says nothing about": (
         "harmless",
         {"Memory": 256 * MIB, "CpuQuota": 100_000, "ShmSize": 128 * MIB},
@@ -138,7 +144,8 @@ REFUSED = {
     ),
     "swap by extra_host_config": (
         "loose-swap",
-        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 256 MiB. " + MINE,
+        "extra_host_config would loosen or change a limit: MemorySwap is -1, the policy says 256 MiB + 1 byte "
+        "(no swap). " + MINE,
     ),
     "NanoCpus by extra_host_config": (
         "loose-nano",
@@ -210,7 +217,7 @@ def test_a_kept_container_gets_todays_limits(hub, client, policy):
         assert (again["Id"], again["HostConfig"]["Memory"], again["HostConfig"]["MemorySwap"]) == (
             first["Id"],
             224 * MIB,
-            224 * MIB,
+            224 * MIB + 1,
         )
         found = client.exec_create(again["Id"], ["test", "-e", "/tmp/mine"])["Id"]
         client.exec_start(found)
@@ -311,10 +318,23 @@ def test_breaking_the_policy_changes_nothing_and_is_reported_once(hub, policy):
 
 
 def test_a_notebook_that_a_mount_hides_is_reported(hub):
-    """Under a tmpfs the copy is lost: the server starts all the same, and the log says why there is no notebook."""
+    """Under a tmpfs it would be lost: the server starts all the same, and the log says why there is no notebook."""
     started(hub, "tmpfs")
     hub.stop("tmpfs")
-    assert (
-        "The stress notebook of tmpfs was not copied: /home/jovyan/work/mnist.ipynb is not in the running container; "
-        "does a mount hide it?"
-    ) in hub.said()
+    why = "the tmpfs that is mounted at /home/jovyan/work would hide it"
+    assert f"The stress notebook of tmpfs was not copied: {why}\n" in hub.said()
+
+
+def test_a_file_that_is_too_large_for_the_notebook(hub, client):
+    """It is left alone, and the log says so; the server starts, with the rest."""
+    container = started(hub, "kept")
+    try:
+        client.exec_start(client.exec_create(container["Id"], ["truncate", "-s", "1T", "work/mnist.ipynb"])["Id"])
+        hub.stop("kept")
+        started(hub, "kept")
+        rest = "mnist_2k_500.npz, MNIST-LICENSE.md already there"
+        told = f"In /home/jovyan/work of kept: {rest}; mnist.ipynb left alone: too large to be ours\n"
+        assert hub.said().count(told) == 1
+    finally:
+        hub.stop("kept")
+        remove(client, container["Id"])

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.conftest import spawner_limits
+from tests.conftest import MINIMAL, spawner_limits
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
@@ -56,11 +56,32 @@ def test_a_server_that_has_no_notebook_is_unknown(hub):
     assert "HELD" not in found.stdout.splitlines()[0]
 
 
+def test_another_hubs_server_of_the_same_name_is_left_alone(hub, client):
+    """A newer container with the same labels and no limits: the hub's own is read, and nothing is BROKEN."""
+    hub.start("no-notebook")
+    own = hub.container("no-notebook")
+    other = client.create_container(MINIMAL, ["sleep", "300"], entrypoint=[], labels=own["Config"]["Labels"])["Id"]
+    try:
+        client.start(other)
+        found = verify(hub, "no-notebook", "--yes", "--json=-")
+        assert found.returncode == 3, found.stderr
+        reports = {one["field"]: one["outcome"] for one in json.loads(found.stdout)["trials"][0]["verdicts"]}
+        assert set(reports.values()) == {"UNKNOWN"}
+        assert client.inspect_container(other)["State"]["Running"]
+    finally:
+        client.remove_container(other, force=True)
+        hub.stop("no-notebook")
+
+
 def test_a_copy_that_failed_is_said(hub):
-    """Where the copy was lost under a mount, verify says so and judges UNKNOWN."""
+    """Where the notebook is not in the container, verify says so and judges UNKNOWN."""
     found = verify(hub, "tmpfs")
     assert found.returncode == 3, found.stderr
-    assert "the notebook was not copied: /home/jovyan/work/mnist.ipynb is not in the container" in found.stderr
+    problem = (
+        "the load ended with exit code 1: the notebook was not copied: /home/jovyan/work/mnist.ipynb is not in the "
+        "container; the hub's log says why"
+    )
+    assert problem in re.sub(r"\s+", " ", found.stdout)
 
 
 def test_a_notebook_that_fails_is_said(hub):

@@ -1,4 +1,4 @@
-"""Runs in the guest, on its python alone: takes a command and files from the host, gives back what came of it.
+"""Runs in the guest, on its python alone: takes commands and files from the host, gives back what came of them.
 
 Both ways a message is a line `LENGTH SHA256`, then so many bytes of JSON; bytes in it are base64.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 PORT = Path("/dev/vport0p1")
 PROBE = Path("/opt/probe.tar")
 IMAGE = "guest/probe:1"
+SINGLEUSER = "guest/singleuser:1"
 TIMED_OUT = 124
 """as timeout(1) says it"""
 
@@ -25,14 +26,35 @@ def main() -> None:
     """Make the engine ready, say so, and serve for ever."""
     await_engine(seconds=240)
     if PROBE.exists():
-        subprocess.run(["docker", "import", "--change", 'CMD ["sh"]', PROBE, IMAGE], check=True)
+        docker("import", "--change", 'CMD ["sh"]', str(PROBE), IMAGE)
         PROBE.unlink()
+        # the same files under another name, which takes no second import
+        made = docker("create", "--network", "none", IMAGE)
+        changes = ("USER 1000:100", "ENV HOME=/home/jovyan", "WORKDIR /home/jovyan", 'CMD ["jupyterhub-singleuser"]')
+        docker("commit", *(word for change in changes for word in ("--change", change)), made, SINGLEUSER)
+        docker("rm", made)
+        warm_up()
     port = os.open(PORT, os.O_RDWR | os.O_CLOEXEC)
     # what has been written is not yet on the disk that the snapshot is of; a thawed guest would write it at its start
     os.sync()
     send(port, {"ready": True})
     while True:
         send(port, answer(receive(port)))
+
+
+def warm_up() -> None:
+    """Have read from the disk, before the snapshot, what tests begin with: a container's start, a hub's modules."""
+    docker("run", "--rm", "--network", "none", IMAGE, "python3", "-c", "")
+    modules = (
+        "jupyterhub.app, jupyterhub.singleuser, dockerspawner, jupyter_server.serverapp, configurable_http_proxy.cli"
+    )
+    environment = {**os.environ, "PYTHONPATH": "/opt/packages"}
+    subprocess.run(["python3", "-c", f"import {modules}, typer, rich.table"], env=environment, check=True)
+
+
+def docker(*arguments: str) -> str:
+    """What the command says, stripped."""
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def await_engine(seconds: int) -> None:
@@ -47,14 +69,14 @@ def await_engine(seconds: int) -> None:
 
 
 def answer(message: dict) -> dict:
-    """Set the clock, which stood still in the snapshot; write the files; run the command, if there is one."""
+    """Set the clock, which stood still in the snapshot; write the files; run the commands, one after the other."""
     time.clock_settime(time.CLOCK_REALTIME, message["time"])
     for name, content in message["files"].items():
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(content))
-    code, stdout, stderr = run(message["command"], message["environment"], message["timeout"])
-    return {"code": code, "stdout": encoded(stdout), "stderr": encoded(stderr)}
+    ran = (run(command, message["environment"], message["timeout"]) for command in message["commands"])
+    return {"ran": [(code, encoded(stdout), encoded(stderr)) for code, stdout, stderr in ran]}
 
 
 def run(command: list[str], environment: dict[str, str], timeout: float) -> tuple[int, bytes, bytes]:

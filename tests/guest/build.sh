@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds a guest with a real cgroup v2 kernel and an engine of its own from Debian packages, and only what is not built yet:
-#   build.sh [forky|trixie|bookworm] [v2|v2-root|v1]
-# Kernels, initrds, a root image and a snapshot of the variant, booted and with its engine ready, go into the cache; the
+#   build.sh [trixie|forky|bookworm] [systemd|v2|v2-root|v1 ...]
+# Kernels, initrds, a root image and a snapshot of each variant, booted and with its engine ready, go into the cache; the
 # checkout stays as it is. DEBIAN_MIRROR names the mirror, by default it is the one that the host's apt uses.
 # Exit codes: 0 the guest stands, 1 a build failed, 2 usage.
 set -euo pipefail
@@ -19,8 +19,19 @@ readonly V1_KERNEL=bookworm
 # bookworm's QEMU 7.2 in six of six trials within 20 s, with 10.0 in one of two, after a minute. 10.0 is a fifth faster.
 readonly QEMU_SUITE=trixie
 readonly HOST_PACKAGES=(cpio debian-archive-keyring e2fsprogs kmod mmdebstrap qemu-utils xz-utils zstd)
-readonly ROOT_PACKAGES=(busybox-static docker.io iproute2 kmod procps python3 util-linux)
-readonly PROBE_PACKAGES=(base-files busybox-static python3)
+# One root for all variants: systemd is only another first process.
+readonly ROOT_PACKAGES=(busybox-static dbus docker.io iproute2 iptables kmod procps python3 systemd-sysv udev util-linux)
+# libstdc++ is for what a single-user server imports
+readonly PROBE_PACKAGES=(base-files busybox-static libstdc++6 python3)
+# What a guest without a network, without terminals and with an hour to live has no use for.
+readonly MASKED=(
+    apt-daily.timer apt-daily-upgrade.timer console-getty.service dpkg-db-backup.timer e2scrub_all.timer
+    e2scrub_reap.service fstrim.timer getty.target getty@tty1.service ldconfig.service serial-getty@ttyS0.service
+    systemd-firstboot.service systemd-hwdb-update.service systemd-journal-catalog-update.service
+    systemd-network-generator.service systemd-networkd.service systemd-networkd.socket
+    systemd-networkd-wait-online.service systemd-remount-fs.service systemd-resolved.service
+    systemd-timesyncd.service systemd-tmpfiles-clean.timer systemd-update-done.service
+)
 
 say() { printf 'guest: %3d s  %s\n' "$SECONDS" "$*" >&2; }
 
@@ -33,19 +44,13 @@ fail() {
 
 # ---- what has to be built ------------------------------------------------------------------------------------------
 
-# What our package needs of PyPI, without the hub: the guest has an engine and no hub.
-requirements() {
-    "$PYTHON" - "$here/../../pyproject.toml" <<'EOF'
-import sys, tomllib
-needed = tomllib.load(open(sys.argv[1], "rb"))["project"]["dependencies"]
-print(*(one for one in needed if not one.startswith(("jupyterhub", "dockerspawner"))), sep="\n")
-EOF
-}
+# What our package and a hub in the guest need of PyPI, with hashes.
+requirements() { echo "$here/../../requirements/guest.txt"; }
 
 inputs_of_image() {
     {
-        (cd "$here" && sha256sum agent.py build.sh init)
-        requirements
+        (cd "$here" && sha256sum agent.py build.sh init systemd/*)
+        cat "$(requirements)"
         echo "$suite"
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -54,17 +59,24 @@ inputs_of_image() {
 inputs_of_snapshot() {
     {
         inputs_of_image
-        (cd "$here" && sha256sum guest.py)
+        (cd "$here" && sha256sum machine.py)
         "$folder/qemu/run" --version
-        echo "$variant"
+        echo "$1"
     } | sha256sum | cut -d ' ' -f 1
 }
 
 is_image_up_to_date() { [[ -e $folder/image.inputs && $(<"$folder/image.inputs") == "$(inputs_of_image)" ]]; }
 
+is_snapshot_up_to_date() {
+    [[ -e $folder/ready/$1.inputs && $(<"$folder/ready/$1.inputs") == "$(inputs_of_snapshot "$1")" ]]
+}
+
 is_up_to_date() {
-    is_image_up_to_date &&
-        [[ -e $folder/ready/$variant.inputs && $(<"$folder/ready/$variant.inputs") == "$(inputs_of_snapshot)" ]]
+    local variant
+    is_image_up_to_date || return 1
+    for variant in "${variants[@]}"; do
+        is_snapshot_up_to_date "$variant" || return 1
+    done
 }
 
 # ---- children that end with this script ----------------------------------------------------------------------------
@@ -215,7 +227,7 @@ make_root() {
     shift 4
     packages=$(IFS=, && echo "$*")
     mmdebstrap --quiet --variant="$kind" --mode=root --keyring="$key" --aptopt="$work/host-apt.conf" \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
         --include="$packages" "$of" "$into" "deb [signed-by=$key] $mirror $of main"
     rm -f "$into/etc/apt/apt.conf.d/99mmdebstrap" "$into/etc/apt/sources.list"
@@ -233,6 +245,13 @@ make_probe() {
         [[ -e $bin/$applet ]] || ln -s busybox "$bin/$applet"
     done
     [[ -e $work/probe/bin/sh ]] || ln -s busybox "$work/probe/bin/sh"
+    # what the image of a single-user server has: a user with a home, and the command; its packages are mounted there
+    echo 'jovyan:x:1000:100::/home/jovyan:/bin/sh' >>"$work/probe/etc/passwd"
+    install -d -o 1000 -g 100 "$work/probe/home/jovyan"
+    mkdir -p "$work/probe/usr/local/bin"
+    printf '%s\n' '#!/bin/sh' 'PYTHONPATH=/opt/packages exec python3 -m jupyterhub.singleuser "$@"' \
+        >"$work/probe/usr/local/bin/jupyterhub-singleuser"
+    chmod 755 "$work/probe/usr/local/bin/jupyterhub-singleuser"
     chroot "$work/probe" python3 -m compileall -q /usr/lib/python3* || true
 }
 
@@ -261,11 +280,11 @@ busybox_of() {
 add_python_packages() {
     local version
     version=$(chroot "$work/root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    mapfile -t needed < <(requirements)
-    # --no-compile: the host's python is not the guest's.
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-compile \
+    # --no-deps: the lock is complete. --no-compile: the host's python is not the guest's.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-compile --no-deps \
         --target "$work/root/opt/packages" --python-version "$version" --implementation cp --only-binary :all: \
-        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 "${needed[@]}"
+        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 \
+        --require-hashes -r "$(requirements)"
     rm -rf "$work/root/opt/packages/bin"
     chroot "$work/root" python3 -m compileall -q /opt/packages
 }
@@ -298,8 +317,11 @@ while read -r module; do $busybox insmod "/modules/$module"; done </order
 until [ -e /dev/vda ]; do $busybox sleep 0.1; done
 $busybox mount -t ext4 /dev/vda /new
 $busybox mount --move /dev /new/dev
+for word in $($busybox cat /proc/cmdline); do
+    case $word in init=*) init=${word#init=} ;; esac
+done
 $busybox umount /proc
-exec $busybox switch_root /new /init
+exec $busybox switch_root /new "$init"
 EOF
     chmod +x "$tree/init"
     (cd "$tree" && find . | cpio --quiet -oH newc | gzip -1) >"$work/$into.initrd"
@@ -318,16 +340,42 @@ add_kernel() {
     echo "$into: Linux $version" >>"$work/versions"
 }
 
+# Where systemd is the first process; /init takes no notice of them.
+add_units() {
+    local etc=$work/root/etc unit
+    mkdir -p "$etc"/systemd/system/{sysinit,multi-user}.target.wants "$etc"/systemd/journald.conf.d
+    install -m 644 "$here"/systemd/*.service "$etc/systemd/system/"
+    ln -sf ../guest-quota.service "$etc/systemd/system/sysinit.target.wants/"
+    ln -sf ../guest-swap.service ../guest-agent.service "$etc/systemd/system/multi-user.target.wants/"
+    for unit in "${MASKED[@]}"; do
+        ln -sf /dev/null "$etc/systemd/system/$unit"
+    done
+    printf '[Journal]\nStorage=volatile\n' >"$etc/systemd/journald.conf.d/guest.conf"
+    printf '%s\n' overlay br_netfilter virtio_console >"$etc/modules-load.d/guest.conf"
+    echo 'net.ipv4.ip_forward = 1' >"$etc/sysctl.d/guest.conf"
+    # without one, systemd takes each boot for the first
+    echo 0123456789abcdef0123456789abcdef >"$etc/machine-id"
+    : >"$etc/fstab"
+    echo guest >"$etc/hostname"
+}
+
+# A command of a Python package in the guest, whose environment says where packages are.
+add_command() {
+    local file=$work/root/usr/local/bin/$1
+    mkdir -p "${file%/*}"
+    printf '%s\n' '#!/bin/sh' "exec python3 -c 'from $2 import main; main()' \"\$@\"" >"$file"
+    chmod 755 "$file"
+}
+
 write_image() {
     tar -C "$work/probe" --exclude ./dev -cf "$work/root/opt/probe.tar" .
     rm -rf "$work/root"/var/{cache/apt,lib/apt/lists} "$work/root/dev"
     mkdir -p "$work/root"/{dev,proc,sys,run,tmp}
     install -m 755 "$here/init" "$work/root/init"
     install -m 644 "$here/agent.py" "$work/root/opt/agent.py"
-    mkdir -p "$work/root/usr/local/bin"
-    printf '%s\n' '#!/bin/sh' \
-        "exec python3 -c 'from spawner_limits.cli.main import main; main()' \"\$@\"" >"$work/root/usr/local/bin/spawner-limits"
-    chmod 755 "$work/root/usr/local/bin/spawner-limits"
+    add_units
+    add_command spawner-limits spawner_limits.cli.main
+    add_command configurable-http-proxy configurable_http_proxy.cli
     truncate -s 3G "$work/image.raw"
     mke2fs -q -F -t ext4 -O ^has_journal -d "$work/root" "$work/image.raw"
 }
@@ -336,6 +384,8 @@ versions() {
     dpkg-query --admindir "$work/root/var/lib/dpkg" --show --showformat '${Package} ${Version}\n' \
         docker.io runc containerd python3
 }
+
+told_versions() { paste -sd , "$folder/versions" | sed 's/,/, /g'; }
 
 build_image() {
     [[ $EUID -eq 0 ]] || fail 1 "making a Debian system takes root: run this as root once"
@@ -375,15 +425,15 @@ build_image() {
     rm -rf "$folder/image.inputs" "$folder/ready" "$folder/qemu"
     mv "$work"/{v1,v2}.{kernel,initrd} "$work/image.raw" "$work/versions" "$work/qemu" "$folder/"
     echo "$inputs" >"$folder/image.inputs"
-    say "the image stands, $(du -m "$folder/image.raw" | cut -f 1) MB: $(paste -sd , "$folder/versions" | sed 's/,/, /g')"
+    say "the image stands, $(du -m "$folder/image.raw" | cut -f 1) MB: $(told_versions)"
 }
 
 save_snapshot() {
-    local code=0 inputs
-    inputs=$(inputs_of_snapshot)
+    local variant=$1 code=0 inputs
+    inputs=$(inputs_of_snapshot "$variant")
     say "booting $suite $variant"
     set -m
-    "$PYTHON" "$here/guest.py" "$folder" "$variant" </dev/null 9>&- &
+    "$PYTHON" "$here/machine.py" "$folder" "$variant" </dev/null 9>&- &
     set +m
     children+=($!)
     wait "$!" || code=$?
@@ -392,19 +442,22 @@ save_snapshot() {
     say "$suite $variant is ready, $(du -m "$folder/ready/$variant.qcow2" | cut -f 1) MB"
 }
 
-suite=${1:-forky}
-variant=${2:-v2}
-if [[ $# -gt 2 || ! $suite =~ ^(forky|trixie|bookworm)$ || ! $variant =~ ^(v2|v2-root|v1)$ ]]; then
-    echo "usage: build.sh [forky|trixie|bookworm] [v2|v2-root|v1]" >&2
-    exit 2
-fi
-readonly suite variant
+suite=${1:-trixie}
+variants=("${@:2}")
+[[ ${#variants[@]} -gt 0 ]] || variants=(v2)
+for variant in "${variants[@]}"; do
+    if [[ ! $suite =~ ^(forky|trixie|bookworm)$ || ! $variant =~ ^(systemd|v2|v2-root|v1)$ ]]; then
+        echo "usage: build.sh [trixie|forky|bookworm] [systemd|v2|v2-root|v1 ...]" >&2
+        exit 2
+    fi
+done
+readonly suite variants
 readonly folder=$CACHE/$suite
 mirror=
 keyring=
 
 finish() {
-    say "$suite $variant is up to date in $folder"
+    say "$suite ${variants[*]}: up to date in $folder: $(told_versions)"
     exit 0
 }
 
@@ -425,4 +478,6 @@ rm -rf --one-file-system "$folder"/build.??????
 work=$(mktemp -d "$folder/build.XXXXXX")
 install_host_packages
 is_image_up_to_date || build_image
-save_snapshot
+for variant in "${variants[@]}"; do
+    is_snapshot_up_to_date "$variant" || save_snapshot "$variant"
+done

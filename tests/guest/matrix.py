@@ -14,17 +14,18 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.guest.guest import IMAGE, Guest, GuestError, Suite, Variant, package
+from tests.guest.guest import Guest, GuestError, Suite, Variant, package
+from tests.guest.verdicts import report
 
 HOSTS: tuple[tuple[Suite, Variant], ...] = (
     ("bookworm", "v1"),
     ("bookworm", "v2"),
     ("trixie", "v2"),
+    ("trixie", "systemd"),
     ("forky", "v2"),
+    ("forky", "systemd"),
     ("forky", "v2-root"),
 )
-SECONDS = 900
-TRIES = 3
 
 
 def conform(suite: Suite, variant: Variant) -> dict[str, Any]:
@@ -32,26 +33,6 @@ def conform(suite: Suite, variant: Variant) -> dict[str, Any]:
     with Guest(suite, variant) as guest:
         guest.run(["true"], package())
         return report(guest)
-
-
-def report(guest: Guest, *options: str) -> dict[str, Any]:
-    """What the suite says in a guest; what was disturbed there is tried again, so often."""
-    whole = _run(guest, *options)
-    for _ in range(TRIES - 1):
-        again = [str(one["number"]) for one in whole["cases"] if one["outcome"] == "UNKNOWN" and one["control"]]
-        if not again:
-            break
-        better = {one["number"]: one for one in _run(guest, "--only", ",".join(again))["cases"]}
-        whole["cases"] = [better.get(one["number"], one) for one in whole["cases"]]
-    return whole
-
-
-def _run(guest: Guest, *options: str) -> dict[str, Any]:
-    ran = guest.run(["spawner-limits", "conformance", "--image", IMAGE, "--json", "-", *options], timeout=SECONDS)
-    if ran.code not in (0, 1, 3):
-        raise GuestError(f"the suite ended with {ran.code}: {ran.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(ran.stdout)
-    return found
 
 
 def differences(reports: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:

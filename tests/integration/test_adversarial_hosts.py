@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from spawner_limits.engines import labels
-from spawner_limits.kernel.where import CgroupError, find, strays
+from spawner_limits.kernel import processes
+from spawner_limits.kernel.processes import identity
+from spawner_limits.kernel.where import CgroupError, Whereabouts, find
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.proof.engine import Engine, identity, processes
+from spawner_limits.proof.engine import Engine
 from spawner_limits.proof.run import Prover, Watch
 from spawner_limits.units import GIB, MIB
 from tests.conftest import MINIMAL
@@ -161,12 +163,12 @@ def test_a_process_that_is_giving_back_its_memory_has_not_escaped():
     engine, command = Engine(), ("python3", "-c", f"import time; x = b'x' * {GIB}; time.sleep(60)")
     with engine.trial_container(MINIMAL, host_config={}, environment={}, seconds=60, command=command) as container:
         cgroup = engine.cgroup(container)
-        large = eventually(lambda: next((pid for pid in processes(cgroup) if resident(pid) > GIB), 0))
-        known, elsewhere = identity(large), 0
+        large = eventually(lambda: next((pid for pid in processes.members(cgroup) if resident(pid) > GIB), 0))
+        known, elsewhere, whereabouts = identity(large), 0, Whereabouts(cgroup)
         os.kill(large, signal.SIGKILL)
         while True:
             try:
-                found = strays(cgroup, large)
+                found = whereabouts.outside(large)
             except CgroupError:
                 break
             if now := identity(large):

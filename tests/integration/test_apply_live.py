@@ -108,6 +108,24 @@ def test_a_change_reaches_the_kernel(site):
     assert "nothing was to be changed" in site.run("apply").stdout
 
 
+def test_no_swap_that_may_not_stay_is_asked_anew(site):
+    """A server of an older version: the kernel shows what it should, the engine's record does not; it lives on."""
+    container = site.start()
+    site.client.update_container(container, mem_limit=256 * MIB, memswap_limit=256 * MIB)
+    before = site.shown(container)
+    found = site.run("ps")
+    assert found.returncode == site.run("plan").returncode == 1
+    assert "memswap_limit: 256 MiB, which may not stay, expected 256 MiB" in found.stdout
+    done = site.run("apply")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "memswap_limit is 256 MiB (it was 256 MiB, which may not stay)" in done.stdout
+    after = site.client.inspect_container(container)
+    assert (after["HostConfig"]["Memory"], after["HostConfig"]["MemorySwap"]) == (256 * MIB, 256 * MIB + 1)
+    assert site.shown(container) == before
+    assert after["RestartCount"] == 0
+    assert site.run("plan").returncode == site.run("ps").returncode == 0
+
+
 def test_what_is_in_use_is_not_lowered(site):
     """It is told with the figures, and what can be done is done all the same."""
     container = site.start(mib=120)

@@ -10,7 +10,6 @@ import pytest
 
 from spawner_limits.units import MIB
 from tests.conftest import spawner_limits
-from tests.guest.guest import IMAGE, Guest, package
 
 SWAP = any(line.startswith("/") for line in Path("/proc/swaps").read_text(encoding="utf-8").splitlines())
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -54,12 +53,6 @@ def once(name, *arguments):
     assert ran.returncode in (0, 3), ran.stdout + ran.stderr
     assert "Exception" not in ran.stderr
     return Done(ran.returncode, json.loads(ran.stdout))
-
-
-def in_guest(guest, name):
-    """Done in a guest."""
-    ran = guest.run(["spawner-limits", "experiment", name, "--image", IMAGE, "--json", "-"], timeout=280)
-    return ran.code, json.loads(ran.stdout) if ran.stdout else None, ran.stderr
 
 
 @pytest.mark.alone  # it measures CPU time
@@ -151,31 +144,3 @@ def test_an_engine_that_is_not_there():
     ran = spawner_limits("experiment", "memory", DOCKER_HOST="unix:///no/such/socket")
     assert ran.returncode == 4
     assert "the Docker engine does not answer" in ran.stderr
-
-
-@pytest.mark.alone  # a guest takes more than one CPU
-def test_swap_and_swappiness_on_v1():
-    """In a guest with cgroup v1 and swap: ten MiB more; 0 is killed, 60 swaps."""
-    with Guest(variant="v1") as guest:
-        assert guest.run(["true"], package()).code == 0
-        for name in ("swap", "swappiness"):
-            code, document, told = in_guest(guest, name)
-            assert (code, document and document["outcome"]) == (0, "HELD"), told
-            swapped = [one["swap_bytes"] for one in document["figures"] if "swap_bytes" in one]
-            assert swapped[0] == 0 < swapped[1]
-
-
-@pytest.mark.alone  # a guest takes more than one CPU
-def test_on_v2():
-    """In a guest with cgroup v2: falling limits kill there too, a weight is named, and swappiness is no setting."""
-    with Guest() as guest:
-        assert guest.run(["true"], package()).code == 0
-        code, document, told = in_guest(guest, "oom")
-        assert (code, document and document["outcome"]) == (0, "HELD"), told
-        code, document, told = in_guest(guest, "shares")
-        assert code in (0, 3), told
-        words = " ".join(document["findings"])
-        assert (code == 3) is ("Nothing is said" in words)
-        assert code == 3 or "by the formula since runc 1.3.2" in words
-        code, _, told = in_guest(guest, "swappiness")
-        assert (code, "cgroup v2 has no swappiness" in told) == (3, True)

@@ -1,4 +1,7 @@
-"""The notebook in real containers: there when a server starts, and nothing of a user's is ever overwritten."""
+"""The notebook in real containers: there when a server starts, and nothing of a user's is ever overwritten.
+
+Nor does the hub come to harm by what a user has in its place.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import hashlib
 import io
 import json
 import secrets
+import subprocess
+import sys
 import tarfile
 import time
 from contextlib import ExitStack, suppress
@@ -15,9 +20,10 @@ from pathlib import PurePosixPath
 
 import pytest
 from docker.errors import APIError, NotFound
+from docker.types import Mount
 
 from spawner_limits.spawners import notebook
-from spawner_limits.spawners.notebook import NAME, RECORD, Copied, Place
+from spawner_limits.spawners.notebook import NAME, RECORD, Copied, CopyError, Place
 from tests.conftest import MINIMAL
 
 DATA = "mnist_2k_500.npz"
@@ -26,7 +32,6 @@ NEW = {NAME: b'{"cells": ["new"]}', DATA: b"new data"}
 EDITED = b'{"cells": ["mine"]}'
 WORK = "/home/jovyan/work"
 DIRECTORY = {"type": tarfile.DIRTYPE, "mode": 0o755}
-TOO_LARGE = bytes(20 << 20)
 
 
 @pytest.fixture
@@ -48,11 +53,11 @@ def create_volume(client, undo):
     return partial(make_volume, client, undo)
 
 
-def make_container(client, undo, *, user=None, **host):
+def make_container(client, undo, *, user=None, command=("sleep", "600"), **host):
     """A container of the minimal image, not started."""
     config = client.create_host_config(network_mode="none", **host)
     name = f"test-notebook-{secrets.token_hex(4)}"
-    made = client.create_container(MINIMAL, ["sleep", "600"], name=name, user=user, host_config=config)["Id"]
+    made = client.create_container(MINIMAL, list(command), name=name, user=user, host_config=config)["Id"]
     undo.callback(remove, client, made)
     return made
 
@@ -168,7 +173,7 @@ def test_a_fresh_container_has_it_when_it_starts(client, create):
     sums = run(client, container, f"cd {WORK}; sha256sum {' '.join(names)}").split()
     assert dict(zip(sums[1::2], sums[::2], strict=True)) == digests(packaged)
     assert record(client, container) == digests(packaged)
-    assert notebook.present(client, container, str(Place().notebook)) is True
+    assert len(look(client, container, f"{WORK}/{RECORD}")[RECORD][-1]) < notebook.RECORD_BYTES
 
 
 def test_twice_in_a_row(client, create):
@@ -325,7 +330,8 @@ OBSTACLES = {
     "a symlink to nowhere": (b"", {"type": tarfile.SYMTYPE, "linkname": "nowhere"}),
     "a FIFO": (b"", {"type": tarfile.FIFOTYPE}),
     "a device": (b"", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5}),
-    "a file too large to be ours": (TOO_LARGE, {}),
+    "a file too large to be ours": (bytes(65537), {}),
+    "a file of 64 KiB": (bytes(65536), {}),
     "a file that nobody may read": (EDITED, {"mode": 0o000}),
     "a file of root's": (EDITED, {"uid": 0, "gid": 0, "mode": 0o600}),
 }
@@ -348,7 +354,8 @@ def obstructed(client, shared):
 @pytest.mark.parametrize("name", OBSTACLES)
 def test_what_is_in_the_way_stays(obstructed, name):
     """Whatever else has the name of a file of ours is kept as it is, now and the next time."""
-    assert obstructed[name] == ("kept", "kept", True)
+    left = "oversized" if "too large" in name else "kept"
+    assert obstructed[name] == (left, left, True)
 
 
 def test_what_is_in_the_way_stops_nothing_else(obstructed):
@@ -402,12 +409,10 @@ RECORDS = {
     "not JSON": (b"{", {}),
     "not UTF-8": (b"\xff\xfe\x00", {}),
     "a list": (b'["mnist.ipynb"]', {}),
-    "a number longer than Python reads": (b"1" * 5000, {}),
     "null": (b"null", {}),
-    "nested deeper than Python reads": (b"[" * 200_000, {}),
+    "nested deeper than Python reads": (b"[" * 4096, {}),
     "digests that are none": (b'{"mnist.ipynb": {"sha256": null}}', {}),
     "lone surrogates": (rb'{"\ud800": "\udfff"}', {}),
-    "too large to be ours": (TOO_LARGE, {}),
     "unreadable": (b"{}", {"mode": 0o000, "uid": 0}),
     "a directory": (b"", DIRECTORY),
     "a symlink to a file that matters": (b"", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}),
@@ -434,10 +439,30 @@ def test_a_record_that_is_a_symlink(client, shared, corner):
 
 
 def test_a_record_that_says_more(client, shared, corner):
-    """What a record says of other files stays in it."""
+    """What a record says of other files goes: it can't grow until it is too large."""
     put(client, shared, corner.directory / RECORD, b'{"other.ipynb": "00"}')
     notebook.copy(client, shared, corner, NEW)
-    assert record(client, shared, corner.directory) == {"other.ipynb": "00"} | digests(NEW)
+    assert record(client, shared, corner.directory) == digests(NEW)
+
+
+def test_a_record_of_4_kib(client, shared, corner):
+    """It counts."""
+    notebook.copy(client, shared, corner, OLD)
+    put(client, shared, corner.directory / RECORD, json.dumps(digests(OLD)).encode().ljust(4096))
+    assert notebook.copy(client, shared, corner, NEW) == Copied(replaced=(NAME, DATA))
+    assert record(client, shared, corner.directory) == digests(NEW)
+
+
+def test_a_record_that_is_larger(client, shared, corner):
+    """It is left alone, as are all files that are not byte for byte ours."""
+    larger = json.dumps(digests(OLD)).encode().ljust(4097)
+    notebook.copy(client, shared, corner, OLD)
+    put(client, shared, corner.directory / RECORD, larger)
+    copied = notebook.copy(client, shared, corner, NEW)
+    assert copied == Copied(kept=(NAME, DATA), oversized=(RECORD,))
+    kept = "mnist.ipynb, mnist_2k_500.npz kept as the user has it"
+    assert str(copied) == f"{kept}; .spawner-limits.json left alone: too large to be ours"
+    assert look(client, shared, corner.directory / RECORD)[RECORD][-1] == larger
 
 
 def test_what_is_in_a_directory_in_the_records_place_stays(client, shared, corner):
@@ -478,7 +503,7 @@ def test_other_places(client, create, there, missing):
     assert {path: found[path][0] for path in missing} == dict.fromkeys(missing, (tarfile.DIRTYPE, 0o755, 1000, 100))
     assert found[str(place.notebook)] == ((tarfile.REGTYPE, 0o644, 1000, 100), NEW[NAME])
     client.start(container)
-    assert notebook.present(client, container, str(place.notebook)) is True
+    run(client, container, f"test -f '{place.notebook}'")
 
 
 def test_another_owner(client, create):
@@ -505,7 +530,7 @@ def test_a_volume_under_a_read_only_root(client, create, create_volume):
     container = create(read_only=True, binds=create_volume())
     assert notebook.copy(client, container, Place(), NEW) == Copied(written=(NAME, DATA))
     client.start(container)
-    assert notebook.present(client, container, str(Place().notebook)) is True
+    run(client, container, f"test -f {Place().notebook}")
 
 
 def test_a_read_only_volume(client, create, create_volume):
@@ -565,37 +590,145 @@ def test_a_full_volume(client, create, create_volume):
     assert (contents(client, container), record(client, container)) == (packaged, digests(packaged))
 
 
-# -- whether it is there -----------------------------------------------------------------------------------------------
+HIDDEN = {
+    "at the directory": ({"tmpfs": {WORK: ""}}, WORK),
+    "above it": ({"tmpfs": {"/home/jovyan": ""}}, "/home/jovyan"),
+    "as one mount of several": ({"mounts": [Mount(WORK, None, type="tmpfs")]}, WORK),
+}
 
 
-def test_a_tmpfs_over_it(client, create):
-    """The engine says that it copied, and the running container has nothing: only `present` can tell."""
-    container = create(tmpfs={WORK: ""})
+@pytest.mark.parametrize(("host", "mount"), HIDDEN.values(), ids=HIDDEN)
+def test_a_tmpfs_over_it(client, create, host, mount):
+    """The engine would copy, and the running container have nothing: that is said before, from what it will mount."""
+    container = create(**host)
+    with pytest.raises(CopyError) as caught:
+        notebook.copy(client, container, Place(), NEW)
+    assert str(caught.value) == f"the tmpfs that is mounted at {mount} would hide it"
+
+
+def test_a_tmpfs_beside_or_below_a_volume(client, create, create_volume):
+    """It hides nothing: the innermost mount is what a file goes to."""
+    container = create(binds=create_volume(), tmpfs={"/home/jovyan": "", f"{WORK}/scratch": "", "/tmp": ""})
     assert notebook.copy(client, container, Place(), NEW) == Copied(written=(NAME, DATA))
     client.start(container)
-    assert notebook.present(client, container, str(Place().notebook)) is False
+    run(client, container, f"test -f {Place().notebook}")
 
 
-PRESENT = {"/etc/passwd": True, "/etc": False, "/etc/nothing": False, "/home/jovyan/$(id)": False}
+# -- a user who means harm ---------------------------------------------------------------------------------------------
+
+# copies so many times, as the hub would at starts; tells each outcome once, and how far the memory at its most rose
+COPIES = """
+import re, sys
+import docker
+from spawner_limits.spawners import notebook
+
+def most_kib():
+    # not ru_maxrss, in which the parent's memory at the fork counts
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+client, container, times = docker.APIClient(), sys.argv[1], int(sys.argv[2])
+contents = notebook.packaged()
+notebook.read(client, container, notebook.Place().directory / "nothing", 1)
+before, outcomes = most_kib(), set()
+for _ in range(times):
+    try:
+        outcomes.add(str(notebook.copy(client, container, notebook.Place(), contents)))
+    except notebook.CopyError as error:
+        outcomes.add(str(error))
+print(most_kib() - before)
+print(*sorted(outcomes), sep="\\n")
+"""
+LEAST_KIB = 4 << 10
+"""what a copy may take: twice the largest file of ours, a tar of all of them, and the client's own"""
 
 
-@pytest.mark.parametrize(("path", "there"), PRESENT.items())
-def test_present(client, shared, path, there):
-    """A file is there, or it is not; a directory is no file."""
-    assert notebook.present(client, shared, path) is there
+def copies(container, times=1):
+    """In a process of its own: the KiB that its memory rose by, and the different outcomes."""
+    script = [sys.executable, "-c", COPIES, container, str(times)]
+    rise, *outcomes = subprocess.check_output(script, text=True, timeout=300).splitlines()
+    return int(rise), outcomes
 
 
-def test_present_without_a_way_to_look(client, create):
-    """In a container without `test` nobody can tell."""
-    container = create(user="0:0")
+def test_a_record_of_13_mib(client, create, create_volume):
+    """It costs the hub next to nothing, and the server its notebook's renewal at most."""
+    volume = create_volume()
+    container = create(binds=volume)
+    many = json.dumps({f"{number:032x}": "0" * 64 for number in range(130_000)}).encode()
+    assert len(many) > 13_000_000
+    put(client, container, f"{WORK}/{RECORD}", many)
+    rise, outcomes = copies(container)
+    files = "mnist.ipynb, mnist_2k_500.npz, MNIST-LICENSE.md"
+    assert outcomes == [f"{files} copied; {RECORD} left alone: too large to be ours"]
+    assert rise < LEAST_KIB
     client.start(container)
-    run(client, container, "rm /usr/bin/test", user="0:0")
-    assert notebook.present(client, container, "/etc/passwd") is None
 
 
-def test_present_in_a_container_that_is_not_running(client, create):
-    """Docker's own error says it."""
-    container = create()
-    with pytest.raises(APIError) as caught:
-        notebook.present(client, container, "/etc/passwd")
-    assert caught.value.explanation == f"Container {container} is not running"
+SPARSE = """
+cd {work}
+for size in 8T 4T 1T 100G; do truncate -s $size {name} 2>/dev/null && break; done
+test $(stat -c %s {name}) -gt 100000000000
+"""
+
+
+@pytest.mark.parametrize("name", [NAME, RECORD])
+def test_a_sparse_file_of_terabytes(client, create, create_volume, name):
+    """It is not read, and the server starts at once: the engine sends no more to a reader that has gone."""
+    volume = create_volume()
+    running, next_one = create(binds=volume), create(binds=volume)
+    client.start(running)
+    run(client, running, SPARSE.format(work=WORK, name=name))
+    before = time.monotonic()
+    rise, outcomes = copies(next_one)
+    client.start(next_one)
+    assert f"{name} left alone: too large to be ours" in outcomes[0]
+    assert rise < LEAST_KIB
+    assert time.monotonic() - before < 30
+
+
+# the name is always there: now a small file, now one of a terabyte
+SWAPS = f"""
+import os
+os.chdir("{WORK}")
+for name, size in (("small", 60_000), ("large", 10**12)):
+    os.truncate(os.open(name, os.O_CREAT | os.O_WRONLY), size)
+while True:
+    for name in ("small", "large"):
+        os.link(name, "swap")
+        os.rename("swap", "{NAME}")
+"""
+SHRINKS = f"""
+import os
+file = os.open("{WORK}/{NAME}", os.O_CREAT | os.O_RDWR)
+while True:
+    os.ftruncate(file, 65_536)
+    os.ftruncate(file, 0)
+"""
+
+
+def test_names_that_are_swapped_while_they_are_read(client, create, create_volume):
+    """Whatever size the engine told, no more is read than a file of ours can have."""
+    volume = create_volume()
+    running, next_one = create(binds=volume, command=["python3", "-c", SWAPS]), create(binds=volume)
+    client.start(running)
+    rise, outcomes = copies(next_one, 60)
+    assert {said for said in outcomes if "mnist.ipynb left alone: too large to be ours" in said}
+    assert {said for said in outcomes if "mnist.ipynb kept as the user has it" in said}
+    assert rise < LEAST_KIB
+    client.start(next_one)
+
+
+def test_a_file_that_shrinks_while_it_is_read(client, create, create_volume):
+    """What the engine could not send to its end is one kind of error, by which no start fails."""
+    volume = create_volume()
+    running, next_one = create(binds=volume, command=["python3", "-c", SHRINKS]), create(binds=volume)
+    client.start(running)
+    with pytest.raises(CopyError) as caught:
+        read_often(client, next_one, 300)  # one in eight is cut short, here
+    assert str(caught.value) == f"{WORK}/{NAME} was cut short while it was read (unexpected end of data)"
+    client.start(next_one)
+
+
+def read_often(client, container, times):
+    """Read the notebook, again and again."""
+    for _ in range(times):
+        notebook.read(client, container, Place().notebook, 65_536)

@@ -22,8 +22,6 @@ from spawner_limits.engines import labels
 from spawner_limits.live.ends import RECENT, End, Oom, Owned
 from spawner_limits.live.oom import Watcher
 from spawner_limits.live.records import Records
-from spawner_limits.spawners import notice
-from spawner_limits.spawners.notebook import Place
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL
 
@@ -374,32 +372,3 @@ def test_the_engines_events_are_followed_over_a_break(hub, line, caplog):
     hub.news.clear()
     hub.client.kill(lives)
     assert (hub.end().cause, hub.kills()) == ("killed", 0)
-
-
-WORK = Place()
-PLACES = {
-    "the container's own files": {},
-    "a tmpfs": {"tmpfs": {"/home/jovyan/work": "uid=1000,gid=100"}},
-    "a read-only root, and a tmpfs": {"read_only": True, "tmpfs": {"/home/jovyan/work": "uid=1000,gid=100"}},
-}
-
-
-@pytest.mark.parametrize("name", PLACES)
-def test_the_file_is_in_the_running_container(hub, name):
-    """Whatever is mounted there: its second line is above the first, and it is the user's."""
-    container = hub.start(hub.watcher(), **PLACES[name])
-    assert notice.put(hub.client, container, WORK, "- one", "Ann")
-    assert notice.put(hub.client, container, WORK, "- two", "Ann")
-    file = str(WORK.directory / notice.NAME)
-    assert hub.run(container, "cat", file)[1] == notice.page(["- two", "- one"], "Ann")
-    assert hub.run(container, "stat", "-c", "%u:%g %a", file)[1] == "1000:100 644\n"
-    hub.run(container, "sh", "-c", f"echo mine >> {file}")
-    assert not notice.put(hub.client, container, WORK, "- three", "Ann")
-    assert hub.run(container, "tail", "-n", "1", file)[1] == "mine\n"
-
-
-def test_a_read_only_root_is_an_error(hub):
-    """Which the hub tells in its log."""
-    container = hub.start(hub.watcher(), read_only=True)
-    with pytest.raises(docker.errors.APIError, match="marked read-only"):
-        notice.put(hub.client, container, WORK, "- one", None)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import locks
 from tests.conftest import MINIMAL, ROOT, TENSORFLOW
 
 SCRIPTS = sorted((ROOT / "docker").glob("*.sh"))
-SINGLEUSER = ROOT / "docker" / "singleuser"
 ENGINE, BUILD = ROOT / "docker" / "engine.sh", ROOT / "docker" / "build.sh"
 PID_FILE = Path("/var/run/docker.pid")
 NOWHERE = "unix:///nowhere/docker.sock"
@@ -215,15 +215,11 @@ for one in distributions():
 
 @images
 def test_versions(inside, image):
-    """Exactly what the lists of requirements name, and what every virtual environment has."""
+    """Exactly what the lock files name, and what every virtual environment has."""
     lists = ("minimal",) if image == MINIMAL else ("minimal", "tensorflow")
-    lines = [
-        line
-        for name in lists
-        for line in (SINGLEUSER / f"requirements-{name}.txt").read_text(encoding="utf-8").split("\n")
-    ]
-    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    wanted = {re.sub("[-_.]+", "-", name).lower(): version for name, version in pinned.items()}
+    wanted = {}
+    for name in lists:
+        wanted |= locks.versions(f"docker/singleuser/requirements-{name}.txt")
     found = dict(line.split() for line in inside(image, VERSIONS).splitlines())
     assert {name: found.pop(name, None) for name in wanted} == wanted
     assert set(found) == {"pip", "setuptools"}

@@ -17,7 +17,6 @@ from socketserver import UnixStreamServer
 
 import pytest
 
-from spawner_limits.engines import labels
 from spawner_limits.kernel.where import find
 from tests.conftest import MINIMAL
 from tests.integration.conftest import TINY, eventually, processes_of, tar
@@ -108,7 +107,10 @@ BAD = {
     ),
     "users without a token": (
         ("alice",),
-        "no token for the hub: put one with the scopes servers and read:users in JUPYTERHUB_API_TOKEN",
+        (
+            "no token for the hub: put one with the scopes servers, read:users and admin:server_state in "
+            "JUPYTERHUB_API_TOKEN"
+        ),
     ),
 }  # fmt: skip
 
@@ -447,13 +449,14 @@ def test_the_next_run_removes_what_a_killed_one_left(own_engine, own_verify):
 
 def test_runs_that_sweep_at_once_do_not_trip_over_each_other(own_engine, own_verify):
     """Three runs find the same remains, and each of them goes its way."""
-    client = own_engine.client
-    for _ in range(4):
-        made = client.create_container(TINY, ["sleep", "300"], labels={labels.TRIAL: "1.1"})
-        client.start(made["Id"])
+    killed = [own_engine.after("exec_start", 1, lambda: own_verify.start(*PRESS, *BUSY)) for _ in range(3)]
+    for one in killed:
+        one.kill()
+        one.communicate()
+    assert len(own_verify.containers()) == len(killed)
     runs = [own_verify.start(*PRESS, "true") for _ in range(3)]
     assert [own_verify.end(run).code for run in runs] == [3, 3, 3]
-    assert client.containers(all=True, filters={"label": labels.TRIAL}) == []
+    assert own_verify.containers() == []
 
 
 # -- a container or an engine that dies --------------------------------------------------------------------------

@@ -86,7 +86,7 @@ Thread hints: 2
 
 Docker is told (extra_host_config)
   mem_limit: 2147483648
-  memswap_limit: 2147483648
+  memswap_limit: 2147483649  # a byte above mem_limit: no swap, for good
   cpu_period: 100000
   cpu_quota: 150000
   pids_limit: 256
@@ -153,7 +153,8 @@ def test_hints_as_json(explain):
 
 
 TOLD = {
-    "docker": "Docker is told (extra_host_config)\n  mem_limit: 536870912\n  memswap_limit: 536870912\n",
+    "docker": "Docker is told (extra_host_config)\n  mem_limit: 536870912\n"
+    "  memswap_limit: 536870913  # a byte above mem_limit: no swap, for good\n",
     "swarm": "Swarm is told (Resources of the task template)\n  Limits:\n    MemoryBytes: 536870912\n",
     "kube": "Kubernetes is told (resources of the container)\n  limits:\n    memory: 536870912\n",
 }

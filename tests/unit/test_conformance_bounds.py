@@ -58,9 +58,20 @@ IO_MAX = "8:0 rbps=max wbps=5 riops=max wiops=max\n254:0 rbps=max wbps=1048576 r
 
 OUTCOMES = {
     "processes: full, and then refused": (53, crowd(3, 20, PIDS, PIDS, refused=4), "HELD", None),
-    "processes: counted for an instant before they are refused": (53, crowd(PIDS, PIDS + 2, refused=4), "HELD", None),
+    "processes: counted for an instant before they are refused": (
+        53,
+        crowd(3, PIDS + 2, PIDS, refused=4),
+        "HELD",
+        None,
+    ),
     "processes: more than the limit": (53, crowd(3, 67, limit=256), "BROKEN", "BROKEN"),
-    "processes: refused before the limit was full": (53, crowd(3, PIDS - 2, refused=4), "BROKEN", "BROKEN"),
+    "processes: refused, and nobody saw how many there were": (53, crowd(3, PIDS - 2, refused=4), "UNKNOWN", None),
+    "processes: above the limit twice in a row": (
+        53,
+        crowd(3, PIDS, PIDS + 1, PIDS + 2, refused=4),
+        "BROKEN",
+        "BROKEN",
+    ),
     "processes: the load was too small": (53, crowd(3, 20), "UNKNOWN", None),
     "processes: the kernel shows another limit": (53, crowd(3, PIDS, refused=4, limit=33), "BROKEN", None),
     "threads: full, and then refused": (54, crowd(3, PIDS, refused=1), "HELD", None),

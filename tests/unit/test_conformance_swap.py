@@ -7,7 +7,19 @@ from dataclasses import replace
 import pytest
 
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.proof.conformance.swap import CASES, MEMORY, SWAP, Eager, Pressed, Told, Total, engine_cgroup
+from spawner_limits.proof.conformance.swap import (
+    CASES,
+    MEMORY,
+    SWAP,
+    Eager,
+    Kept,
+    Pressed,
+    Reload,
+    Told,
+    Total,
+    engine_cgroup,
+    reloaded,
+)
 from spawner_limits.proof.evidence import Evidence, Host, Load
 from spawner_limits.units import GIB, MIB
 
@@ -53,6 +65,23 @@ def discarded(*warnings, recorded=None):
     return Eager(version=2, text=None, recorded=recorded, warnings=warnings, evidence=None)
 
 
+DONE = Reload(done=True)
+NO_SYSTEMD = Reload(done=False, applies=False, why="systemd is not PID 1 here")
+FAILED = Reload(done=False, why="Access denied")
+
+
+def kept(evidence, texts=("0", "0", "0"), *, reload=DONE, version=2, **told):
+    """A container that was asked no swap as a server is; `texts`: at first, after the update, after the reload."""
+    base = replace(V1 if version == 1 else V2, recorded=MEMORY + 1, **told)
+    return Kept(
+        told=base,
+        texts=dict(zip(("at first", "after an update", "after a reload"), texts, strict=False)),
+        reload=reload,
+        evidence=evidence,
+    )
+
+
+V1_TEXTS = (str(MEMORY), str(MEMORY))
 BOTH = replace(V1, text=str(MEMORY + SWAP), recorded=MEMORY + SWAP)
 FITS, EXCEEDS = run(0, swap=20 * MIB), run(137, swap=SWAP, memsw=MEMORY + SWAP)
 
@@ -93,6 +122,29 @@ OUTCOMES = {
     "told: no accounting and no swap": (52, replace(V1, text=None, swap_limit=False, swap_bytes=0), "HELD", None),
     "told: no accounting, but swap": (52, replace(V1, text=None, swap_limit=False), "BROKEN", "BROKEN"),
     "told: no accounting, in silence": (52, replace(V1, text=None, swap_bytes=0), "BROKEN", "BROKEN"),
+    "kept: through a reload": (65, kept(run(137, version=2)), "HELD", None),
+    "kept, v1: nothing to reload": (65, kept(run(137), V1_TEXTS, reload=NO_SYSTEMD, version=1), "HELD", None),
+    "kept: nobody may reload": (65, kept(run(137, version=2), reload=FAILED), "UNKNOWN", None),
+    "kept: lost by the update, though nothing was swapped": (
+        65,
+        kept(run(137, version=2), ("0", "max", "max"), text="max"),
+        "BROKEN",
+        None,
+    ),
+    "kept: lost by the reload, and swapped": (
+        65,
+        kept(run(0, swap=40 * MIB, version=2), ("0", "0", "max"), text="max"),
+        "BROKEN",
+        "BROKEN",
+    ),
+    "kept: given behind the engine's back, and swapped": (
+        65,
+        kept(run(0, swap=40 * MIB, version=2), text="134217728"),
+        "BROKEN",
+        "BROKEN",
+    ),
+    "kept: asked as equal to memory": (65, replace(kept(run(137, version=2)), told=V2), "BROKEN", None),
+    "kept: the load was too small": (65, kept(run(137, version=2, peak=MEMORY // 2)), "UNKNOWN", None),
     "told: the engine does not say": (52, replace(V1, swap_limit=None), "UNKNOWN", None),
 }
 
@@ -139,6 +191,29 @@ REASONS = {
 def test_reasons(told, reason):
     """Why swap is not limited, in whole sentences."""
     assert JUDGES[48](Pressed(told=told, evidence=run(137, version=2)))[0].reason == reason
+
+
+def test_what_took_it_away_is_told():
+    """Each moment has a verdict of its own: the first that is wrong names the cause."""
+    found = JUDGES[65](kept(run(0, swap=40 * MIB, version=2), ("0", "0", "max"), text="max"))
+    assert [one.reason for one in found][:4] == [
+        "memory.swap.max at first: 0",
+        "memory.swap.max after an update: 0",
+        "memory.swap.max after a reload: max, expected 0",
+        "memory.swap.max at the end: max, expected 0",
+    ]
+
+
+def test_where_systemd_writes_no_limits_nothing_isreloaded(tmp_path):
+    """Another driver, or another first process: it is said, and takes nothing from the case."""
+    assert reloaded("cgroupfs", tmp_path) == Reload(
+        done=False,
+        applies=False,
+        why="the engine's cgroup driver is cgroupfs, so systemd does not write its containers' limits",
+    )
+    assert reloaded("systemd", tmp_path / "none") == NO_SYSTEMD
+    reasons = [one.reason for one in JUDGES[65](kept(run(137), V1_TEXTS, reload=NO_SYSTEMD, version=1))]
+    assert "systemctl daemon-reload: not applicable: systemd is not PID 1 here" in reasons
 
 
 CGROUPS = {

@@ -48,13 +48,15 @@ def weight(before, after, *, value=1):
 
 
 def swap(after, reply=None, recorded=-1):
-    files = {"memory.memsw.limit_in_bytes": LARGE}, {"memory.memsw.limit_in_bytes": after}
+    files = memory(LARGE), {**memory(LARGE), "memory.memsw.limit_in_bytes": after}
     return change(
         Limits(mem_limit=96 * MIB),
         *files,
         reply=reply,
-        keys=("MemorySwap",),
-        recorded=({"MemorySwap": 96 * MIB}, {"MemorySwap": recorded}),
+        recorded=(
+            {"Memory": 96 * MIB, "MemorySwap": 96 * MIB + 1},
+            {"Memory": 96 * MIB, "MemorySwap": recorded},
+        ),
     )
 
 
@@ -71,7 +73,13 @@ BY_HALVES = replace(REFUSED, kernel=(memory(LARGE), {**memory(LARGE), "memory.li
 
 def loaded(exit_code, kills, **last):
     first = Snapshot(
-        monotonic_ns=0, versions={"cpu": 1, "memory": 1, "pids": 1}, oom_kill=0, pids_current=3, pids_max_events=0
+        monotonic_ns=0,
+        versions={"cpu": 1, "memory": 1, "pids": 1},
+        memory_current_bytes=4 * MIB,
+        memory_peak_bytes=4 * MIB,
+        oom_kill=0,
+        pids_current=3,
+        pids_max_events=0,
     )
     first = replace(first, limits=last.pop("limits", {}))
     load = Load(command=(), exit_code=exit_code, oom_killed=None)
@@ -175,7 +183,7 @@ OUTCOMES = {
     "accepted: nothing could be read": (60, [change(Limits(cpu_shares=1), {}, {}, version=2)], "UNKNOWN", None),
     "success: in force": (61, swap(ENDLESS), "HELD", None),
     "success: recorded, and the kernel unchanged": (61, swap(LARGE), "BROKEN", "BROKEN"),
-    "success: refused, and nothing changed": (61, swap(LARGE, reply="no", recorded=96 * MIB), "HELD", None),
+    "success: refused, and nothing changed": (61, swap(LARGE, reply="no", recorded=96 * MIB + 1), "HELD", None),
     "restart: as the update says": (62, lasting(), "HELD", None),
     "restart: the limits are gone": (62, lasting(**LIFTED, files=RAISED), "BROKEN", "BROKEN"),
     "restart: what the update did not name is gone": (
@@ -217,6 +225,9 @@ def test_a_refusal_that_changed_something_says_what():
 
 def test_success_that_changed_nothing_says_what_the_kernel_shows():
     """Reply and record are right, the kernel's file is not."""
-    reply, record, kernel = JUDGES[61](swap(LARGE))
-    assert (reply.reason, record.reason) == ("reply to MemorySwap=-1: success", "HostConfig.MemorySwap: -1")
+    reply, _, record, _, kernel = JUDGES[61](swap(LARGE))
+    assert (reply.reason, record.reason) == (
+        f"reply to Memory={LARGE} MemorySwap=-1: success",
+        "HostConfig.MemorySwap: -1",
+    )
     assert kernel.reason == f"memory.memsw.limit_in_bytes: {LARGE}, expected {ENDLESS}"

@@ -24,7 +24,11 @@ EVERYTHING = Limits(
 ASKED = {
     "memory alone allows no swap": (
         Limits(mem_limit=GIB, memswap_limit=GIB),
-        {"mem_limit": GIB, "memswap_limit": GIB},
+        {"mem_limit": GIB, "memswap_limit": GIB + 1},
+    ),
+    "no swap, in whole pages": (
+        Limits(mem_limit=10_000_001, memswap_limit=10_000_001),
+        {"mem_limit": 9_998_336, "memswap_limit": 9_998_337},
     ),
     "unlimited swap is said, or Docker would allow as much again": (
         Limits(mem_limit=GIB, memswap_limit=None),
@@ -162,6 +166,18 @@ DISAGREEMENTS = {
     "the same": ({}, ()),
     "more memory": ({"Memory": 2 * GIB}, ("Memory is 2.00 GiB, the policy says 1.00 GiB",)),
     "a byte more": ({"Memory": GIB + 1}, ("Memory is 1073741825, the policy says 1073741824",)),
+    "no swap as it was asked once": (
+        {"MemorySwap": GIB},
+        ("MemorySwap is 1.00 GiB, the policy says 1.00 GiB + 1 byte (no swap)",),
+    ),
+    "no swap for another memory": (
+        {"Memory": GIB // 2, "MemorySwap": GIB // 2 + 1},
+        (
+            "Memory is 512 MiB, the policy says 1.00 GiB",
+            "MemorySwap is 512 MiB + 1 byte (no swap), the policy says 1.00 GiB + 1 byte (no swap)",
+        ),
+    ),
+    "swap without end": ({"MemorySwap": -1}, ("MemorySwap is -1, the policy says 1.00 GiB + 1 byte (no swap)",)),
     "a quota taken away": ({"CpuQuota": 0}, ("CpuQuota is 0, the policy says 75000",)),
     "left out": ({"PidsLimit": None}, ("PidsLimit is not set, the policy says 256",)),
     "NanoCpus beside the quota": (

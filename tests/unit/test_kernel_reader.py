@@ -46,6 +46,7 @@ SNAPSHOTS = {
         memsw_peak_bytes=100_663_296,
         oom_kill=1,
         pids_current=2,
+        pids_peak=100,
         pids_max_events=1,
         limits=V1_CPU_LIMITS | V1_MEMORY_LIMITS | {"memory.memsw.limit_in_bytes": "100663296", "pids.max": "100"},
     ),
@@ -63,6 +64,7 @@ SNAPSHOTS = {
         memsw_peak_bytes=67_108_864,
         oom_kill=1,
         pids_current=2,
+        pids_peak=100,
         pids_max_events=1,
         limits=V1_CPU_LIMITS | V1_MEMORY_LIMITS | {"pids.max": "100"},
     ),
@@ -80,6 +82,7 @@ SNAPSHOTS = {
         memsw_peak_bytes=100_409_344,
         oom_kill=1,
         pids_current=2,
+        pids_peak=100,
         pids_max_events=1,
         limits={
             "cpu.max": "50000 100000",
@@ -317,7 +320,7 @@ def test_closed(tmp_path: Path) -> None:
     cgroup = copied(tmp_path, "hybrid")
     before = descriptors()
     with Reader(cgroup) as reader:
-        assert descriptors() == before + 18
+        assert descriptors() == before + 19
     reader.close()
     assert descriptors() == before
     assert reader.read().unread == dict.fromkeys(COUNTERS, "the reader is closed")
@@ -327,12 +330,12 @@ def test_a_file_is_opened_once(tmp_path: Path) -> None:
     """Counters of one file are of one reading of it: v2's `cpu.stat` holds usage and throttling together."""
     before = descriptors()
     with Reader(copied(tmp_path, "v2")):
-        assert descriptors() == before + 18
+        assert descriptors() == before + 19
 
 
 def test_tables_are_complete() -> None:
     """Both versions have every counter of a snapshot, in the snapshot's order, each on the same controller."""
-    not_counters = {"monotonic_ns", "versions", "cpu_delay_ns", "limits", "unread"}
+    not_counters = {"monotonic_ns", "versions", "cpu_delay_ns", "runnable", "steal_ns", "limits", "unread"}
     counters = [field.name for field in dataclasses.fields(Snapshot) if field.name not in not_counters]
     assert list(v1.COUNTERS) == list(v2.COUNTERS) == counters
     for name in counters:

@@ -120,7 +120,7 @@ TOLD = {
     "memory and swap together": (
         BEFORE.replace("256M", "512M"),
         False,
-        ({"Memory": 512 * MIB, "MemorySwap": 512 * MIB},),
+        ({"Memory": 512 * MIB, "MemorySwap": 512 * MIB + 1},),
     ),
     "quota and period together": (BEFORE.replace("0.5", "1"), False, ({"CpuPeriod": 100_000, "CpuQuota": 100_000},)),
     "each part by itself": (
@@ -129,7 +129,11 @@ TOLD = {
         ({"CpuPeriod": 100_000, "CpuQuota": 100_000}, {"PidsLimit": 50}),
     ),
     "not what is in use": (BEFORE.replace("256M", "64M").replace("100", "50"), False, ({"PidsLimit": 50},)),
-    "what is in use, by force": (BEFORE.replace("256M", "64M"), True, ({"Memory": 64 * MIB, "MemorySwap": 64 * MIB},)),
+    "what is in use, by force": (
+        BEFORE.replace("256M", "64M"),
+        True,
+        ({"Memory": 64 * MIB, "MemorySwap": 64 * MIB + 1},),
+    ),
     "not what needs a restart": (BEFORE + "  mem_swappiness: 10\n", True, ()),
 }
 
@@ -138,6 +142,32 @@ TOLD = {
 def test_what_docker_is_told(after, force, told):
     """In the words of its API."""
     assert changes(planned(after), force=force) == told
+
+
+PASSING = "it was asked as equal to memory, which systemd forgets when it reloads"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_no_swap_as_it_was_asked_once(version):
+    """A server of an older version has what the policy gives, by the kernel; that it stays is a change, and live."""
+    server, shown = running(entitled(BEFORE), version)
+    old = replace(server, host_config={**server.host_config, "MemorySwap": 256 * MIB})
+    made = plan(old, entitled(BEFORE), shown, HERE[version])
+    assert steps(made) == [("memswap_limit", "256 MiB, which may not stay", "256 MiB", How.LIVE, PASSING)]
+    assert [str(one) for one in made.steps[0].differences] == [
+        "memswap_limit: HostConfig.MemorySwap is 268435456, expected 268435457"
+    ]
+    assert changes(made) == ({"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1},)
+
+
+@pytest.mark.parametrize("memswap", ["memswap_limit: 512M", "memswap_limit: unlimited"])
+def test_equal_memory_and_swap_where_the_policy_now_gives_some(memswap):
+    """What the kernel shows is the difference, and no other is told beside it."""
+    server, shown = running(entitled(BEFORE), 1)
+    old = replace(server, host_config={**server.host_config, "MemorySwap": 256 * MIB})
+    made = plan(old, entitled(f"{BEFORE}  {memswap}\n"), shown, HERE[1])
+    (step,) = made.steps
+    assert (step.has, [one.file for one in step.differences]) == ("256 MiB", ["memory.memsw.limit_in_bytes"])
 
 
 RELEASED = {

@@ -22,15 +22,18 @@ CASES = {
     "less memory": (
         due(mem_limit=128 * MIB, memswap_limit=128 * MIB),
         Renewal(
-            told={"Memory": 128 * MIB, "MemorySwap": 128 * MIB},
-            changes=("Memory is 256 MiB, the policy says 128 MiB", "MemorySwap is 256 MiB, the policy says 128 MiB"),
+            told={"Memory": 128 * MIB, "MemorySwap": 128 * MIB + 1},
+            changes=(
+                "Memory is 256 MiB, the policy says 128 MiB",
+                "MemorySwap is 256 MiB + 1 byte (no swap), the policy says 128 MiB + 1 byte (no swap)",
+            ),
         ),
     ),
     "half of a pair": (
         due({"MemorySwap": 512 * MIB}),
         Renewal(
-            told={"Memory": 256 * MIB, "MemorySwap": 256 * MIB},
-            changes=("MemorySwap is 512 MiB, the policy says 256 MiB",),
+            told={"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1},
+            changes=("MemorySwap is 512 MiB, the policy says 256 MiB + 1 byte (no swap)",),
         ),
     ),
     "a quota": (

@@ -96,6 +96,10 @@ def shown(given, width=80) -> str:
         ("held", "every limit HELD (2 of 2)"),
         ("held, with a control", "every limit HELD (2 of 2); the control without limits was BROKEN, as it must be"),
         (
+            "held, with a control that is broken in part",
+            "2 held; but the control's load did not break CPU: no power there",
+        ),
+        (
             "held, but the control is not broken",
             "2 held; but the control without limits was not BROKEN, so this judge has no power here",
         ),
@@ -548,7 +552,7 @@ def test_ci_is_red_exactly_when_the_exit_code_is_not_0(given):
 
 
 def test_each_verdict_is_a_case():
-    """HELD passes, BROKEN is a failure, UNKNOWN an error; in the control BROKEN passes."""
+    """HELD passes, BROKEN is a failure, UNKNOWN an error; in a control BROKEN passes, and what held must be it."""
     assert cases(report(ALICE, BOB, HALF_BROKEN)) == {
         ("alice", "mem_limit"): "passed",
         ("alice", "cpu_limit"): "passed",
@@ -556,7 +560,7 @@ def test_each_verdict_is_a_case():
         ("bob", "cpu_limit"): "failure",
         ("bob", "pids_limit"): "passed",
         ("control", "mem_limit"): "passed",
-        ("control", "cpu_limit"): "skipped",
+        ("control", "cpu_limit"): "failure",
     }
 
 

@@ -64,6 +64,7 @@ def memory_verdict(outcome: Outcome, reason: str, *, peak: int, limit: int = uni
         reason=reason,
         files=(f"memory.limit_in_bytes = {limit}", f"memory.max_usage_in_bytes: 31457280 → {peak}"),
         figures={"peak_bytes": peak, "limit_bytes": limit, "oom_kills": 1},
+        under_load=outcome,
     )
 
 
@@ -81,6 +82,7 @@ def cpu_verdict(outcome: Outcome, reason: str, *, used: float, limit: float = 0.
             "cpu.stat nr_throttled: 0 → 390",
         ),
         figures={"limit_cores": limit, "used_cores": used, "throttled_ratio": 0.98},
+        under_load=outcome,
     )
 
 

@@ -24,9 +24,9 @@ NOTEBOOK = ("MNIST-LICENSE.md", "mnist.ipynb", "mnist_2k_500.npz")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built as `pip install .` would, and unpacked."""
+    """The wheel, built as `pip install .` would with the locked build backend, and unpacked."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps")
+    command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation")
     built = subprocess.run(
         [*command, "--wheel-dir", folder, ROOT], capture_output=True, text=True, timeout=120, check=False
     )

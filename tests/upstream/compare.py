@@ -76,7 +76,8 @@ def comparisons(client: docker.DockerClient) -> dict[str, Comparison]:
     """The suite, and what of it passes in neither, once more under an older hub's rule. SuiteError."""
     with turn(cache()), tempfile.TemporaryDirectory(prefix="spawner-limits-upstream-") as name:
         work = Path(name)
-        suite = Suite(source=fetched(work), python=environment(cache()), work=work, client=client)
+        python = environment(cache())
+        suite = Suite(source=fetched(work, python), python=python, work=work, client=client)
         whole = compared(suite, ALL)
         if not whole.started:
             raise SuiteError("LimitedDockerSpawner started no server, so it was not in the stock class's place")

@@ -111,15 +111,16 @@ def as_text(found: Comparison) -> str:
     neither = [(name, one.reason) for name in found.bad_in_both() for one in found.pair(name)[:1]]
     again = [(name, str(count)) for name, count in found.again.items()]
     parts = [
-        _table(("test", "stock", "ours", "why, with ours"), rows) or "No test differs.",
-        _table(("run again in both, as it differed", "times"), again),
-        _table(("passes in neither", "why, with the stock class"), neither),
+        table(("test", "stock", "ours", "why, with ours"), rows) or "No test differs.",
+        table(("run again in both, as it differed", "times"), again),
+        table(("passes in neither", "why, with the stock class"), neither),
         f"{took}; servers that ours started: {found.started}\n{found.summary()}",
     ]
     return "\n\n".join(filter(None, parts))
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """In columns; empty where there are no rows."""
     if not body:
         return ""
     rows = [head, *body]

@@ -15,7 +15,7 @@ import time
 import tomllib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import distributions, version
+from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +26,7 @@ from dockerspawner import DockerSpawner
 from spawner_limits.errors import LimitsError
 from spawner_limits.live import parent
 from spawner_limits.proof.interrupt import uninterrupted
+from tests import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,9 +39,8 @@ Class = Literal["stock", "ours"]
 ROOT = Path(__file__).parents[2]
 SHA256 = {"14.0.0": "5641d4763ecc78c1b1c3c7621bfe88c055596893e43be7f66ee0dccac06c1d2a"}
 """of the sdist, for the versions with which this was tested"""
-NEEDS = ("pytest", "pytest-asyncio>=1.1", "pytest-timeout", "beautifulsoup4[html5lib]", "requests-mock", "cryptography")
-"""of the suite, and of `jupyterhub.tests`, which it imports"""
-OWN = "jupyterhub-spawner-limits"
+LOCK = "requirements/upstream.txt"
+"""of the suite, of `jupyterhub.tests`, which it imports, and of our package"""
 IMAGE = "spawner-limits/singleuser:minimal"
 USUAL = DockerSpawner.image.default_value
 SUITES_IMAGES = (USUAL, *(f"{USUAL.rpartition(':')[0]}:{tag}" for tag in ("4", "4.0")), "busybox:1.29.1")
@@ -90,10 +90,15 @@ def turn(folder: Path) -> Iterator[None]:
         yield
 
 
-def fetched(folder: Path) -> Path:
-    """The suite of the installed dockerspawner, unpacked below `folder`. SuiteError where it can't be had."""
-    release = version("dockerspawner")
-    _pip("download", "--no-deps", "--no-binary", "dockerspawner", "--dest", str(folder), f"dockerspawner=={release}")
+def fetched(folder: Path, python: Path) -> Path:
+    """The suite of the locked dockerspawner, unpacked below `folder`. SuiteError where it can't be had."""
+    (locked,) = locks.read(LOCK)["dockerspawner"]
+    release = locked.version
+    if version("dockerspawner") != release:
+        raise SuiteError(f"dockerspawner {version('dockerspawner')} is installed here, and {release} is locked")
+    (folder / "dockerspawner.txt").write_text(locked.text)
+    sdist = ("--no-deps", "--no-binary", "dockerspawner", "--no-build-isolation", "--dest", str(folder))
+    _pip(python, "download", *sdist, "--require-hashes", "-r", str(folder / "dockerspawner.txt"))
     (sdist,) = folder.glob("dockerspawner-*.tar.gz")
     _check(release, hashlib.sha256(sdist.read_bytes()).hexdigest())
     with tarfile.open(sdist) as tar:
@@ -112,30 +117,24 @@ def _check(release: str, found: str) -> None:
 
 
 def environment(folder: Path) -> Path:
-    """The Python of an environment with the versions installed here, and what the suite needs. SuiteError."""
+    """The Python of an environment with our package and what the suite needs. SuiteError."""
     place, stamp = folder / "venv", folder / "venv.sha256"
     python = place / "bin/python"
-    same = _same_versions()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = hashlib.sha256(json.dumps([NEEDS, same, sys.version, project]).encode())
+    wanted = hashlib.sha256(json.dumps([(ROOT / LOCK).read_text(), sys.version, project]).encode())
     if stamp.exists() and stamp.read_text() == wanted.hexdigest() and python.exists():
         return python
     say("installing what the suite needs")
     stamp.unlink(missing_ok=True)
     _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(place)])
-    (folder / "constraints.txt").write_text("\n".join(same))
-    _pip("--python", str(python), "install", "-q", "-c", str(folder / "constraints.txt"), "-e", str(ROOT), *NEEDS)
+    _pip(python, "install", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(ROOT / LOCK))
+    _pip(python, "install", "--no-index", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     stamp.write_text(wanted.hexdigest())
     return python
 
 
-def _same_versions() -> list[str]:
-    found = {one.metadata["Name"]: one.version for one in distributions()}
-    return sorted(f"{name}=={release}" for name, release in found.items() if name != OWN)
-
-
-def _pip(*arguments: str) -> None:
-    _run([sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments])
+def _pip(python: Path, *arguments: str) -> None:
+    _run([sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", *arguments])
 
 
 def _run(command: Sequence[str]) -> None:

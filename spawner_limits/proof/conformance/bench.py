@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import docker.errors
 
-from spawner_limits.engines import labels
 from spawner_limits.kernel.reader import Reader
+from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
 from spawner_limits.kernel.where import CgroupError, find
 from spawner_limits.live.apply import update
 from spawner_limits.proof import interrupt
 from spawner_limits.proof.conformance.case import CannotError
 from spawner_limits.proof.engine import Command
 from spawner_limits.proof.evidence import Evidence, Load
+from spawner_limits.proof.guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INTERVAL_S = 0.1
-FAST_S = 0.004
-"""between samples of a container whose cgroup vanishes with what is killed"""
-_SPARING = 4
-"""times as long as a reading takes, it is to the next one"""
 LIFE_S = 240
 """how long a container lives that nobody is left to remove"""
 START_S = 15
@@ -84,11 +79,8 @@ class Bench:
         driver = self.engine.cgroup_driver
         if driver not in {"cgroupfs", "systemd"}:
             raise CannotError(f"the engine's cgroup driver is {driver}, which makes no cgroups")
-        name = f"{labels.TRIAL_CGROUP}{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        try:
+        with self.engine.trial_cgroup() as name:
             yield f"{name.replace('-', '_')}.slice" if driver == "systemd" else f"/{name}"
-        finally:
-            self.engine.remove_cgroups(name)
 
     @contextmanager
     def container(
@@ -151,6 +143,8 @@ class Subject:
         self.bench, self.container = bench, container
         self.cgroup: Cgroup = bench.engine.cgroup(container)
         self.reader = Reader(self.cgroup)
+        self.guard = Guard(self.cgroup, container.pid, interrupt.pause)
+        self.source = Source(reader=self.reader, look=self.guard.look)
         self._commands: list[Command] = []
 
     def __enter__(self) -> Self:
@@ -204,23 +198,14 @@ class Subject:
         every_s: float = INTERVAL_S,
         until: Callable[[Snapshot], bool] = lambda _: False,
     ) -> list[Snapshot]:
-        """Snapshots until the load ends, `until` one says so, or `seconds` are over; first and last with all limits.
+        """Snapshots until the load ends, `until` one says so, or `seconds` are over; first and last with all limits."""
+        taken: list[Snapshot] = []
 
-        Where reading takes long, as on a host that is emulated, it is done less often: but for `FAST_S`.
-        """
-        taken = [self.reader.read_limits()]
-        end = tick = time.monotonic()
-        end += seconds
-        while time.monotonic() < end and (load is None or load.running):
-            tick = max(tick + every_s, time.monotonic())
-            interrupt.pause(tick - time.monotonic())
-            began = time.monotonic()
-            taken.append(self.reader.read())
-            if every_s > FAST_S:
-                tick += max(0.0, _SPARING * (time.monotonic() - began) - every_s)
-            if until(taken[-1]):
-                break
-        taken.append(self.reader.read_limits())
+        def over() -> bool:
+            return (load is not None and not load.running) or (len(taken) > 1 and until(taken[-1]))
+
+        for (one,) in sampler(self, every_s=every_s).follow(seconds=seconds, over=over):
+            taken.append(one)
         return taken
 
     def busy(self, cores: float = 0.0) -> None:
@@ -248,6 +233,7 @@ class Subject:
             host=self.bench.host,
             page_size_bytes=self.bench.page_size_bytes,
             idle_cores=idle_cores,
+            strays=dict(self.guard.strays),
         )
 
     def path(self, file: str, *, above: int = 0) -> Path:
@@ -325,6 +311,11 @@ class Subject:
             return str(error.explanation or error)
 
 
+def sampler(*subjects: Subject, every_s: float = INTERVAL_S) -> Sampler:
+    """Samples these containers at the same moments, and looks where their processes are."""
+    return Sampler(sources=[one.source for one in subjects], every_s=every_s, pause=interrupt.pause)
+
+
 def probe(name: str, *arguments: object) -> tuple[str, ...]:
     """One of `proof/probes` as a command for any image with python3."""
     text = resources.files("spawner_limits.proof").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
@@ -332,4 +323,4 @@ def probe(name: str, *arguments: object) -> tuple[str, ...]:
     return ("python3", "-I", "-S", "-u", "-c", text, *map(str, arguments))
 
 
-__all__ = ["FAST_S", "Bench", "CgroupError", "Subject", "probe"]
+__all__ = ["Bench", "CgroupError", "Subject", "probe", "sampler"]

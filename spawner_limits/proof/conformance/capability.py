@@ -20,7 +20,7 @@ from spawner_limits.proof.conformance.loads import (
     under,
 )
 from spawner_limits.proof.conformance.setting import Setting, made
-from spawner_limits.proof.judge import REACHED
+from spawner_limits.proof.tolerances import REACHED
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:

@@ -102,6 +102,8 @@ class Case(Generic[S, T]):
     """what an administrator does when it is BROKEN"""
     defect: str = ""
     """the known defect of the kernel, runtime or engine that makes it BROKEN everywhere, and where to read of it"""
+    defect_of: CgroupVersion | None = None
+    """the version of cgroups that alone has that defect: on the other one BROKEN is this host's own fault"""
     only: CgroupVersion | None = None
     """the version of cgroups that has it at all"""
     pace: Pace = Pace.SHARED
@@ -111,6 +113,10 @@ class Case(Generic[S, T]):
     """whether `--quick` runs it"""
     plots: Callable[[T], Sequence[Plot]] | None = None
     """pure"""
+
+    def known_defect(self, version: CgroupVersion) -> str:
+        """What makes it BROKEN everywhere on that version of cgroups; empty: nothing does."""
+        return self.defect if self.defect_of in {None, version} else ""
 
     def expects(self, version: CgroupVersion) -> str:
         """What is expected on that version of cgroups."""

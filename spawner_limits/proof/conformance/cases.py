@@ -13,6 +13,7 @@ from spawner_limits.proof.conformance import (
     memory,
     oom,
     share,
+    sockets,
     soft,
     swap,
     update,
@@ -21,7 +22,7 @@ from spawner_limits.proof.conformance import (
 if TYPE_CHECKING:
     from spawner_limits.proof.conformance.case import AnyCase
 
-_MODULES = (capability, identity, cpu, cpu_edges, share, memory, oom, soft, swap, bounds, update)
+_MODULES = (capability, identity, cpu, cpu_edges, share, memory, oom, sockets, soft, swap, bounds, update)
 
 CASES: tuple[AnyCase, ...] = tuple(
     sorted((one for module in _MODULES for one in module.CASES), key=lambda one: one.number)

@@ -5,7 +5,6 @@ One unlimited container, pressed once, is the control of all quotas: the same ju
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
@@ -16,12 +15,13 @@ from spawner_limits.engines.base import DEFAULT_PERIOD_US
 from spawner_limits.limits import Limits
 from spawner_limits.proof import interrupt, windows
 from spawner_limits.proof.claims import claim, exactly
-from spawner_limits.proof.conformance.bench import INTERVAL_S
+from spawner_limits.proof.conformance.bench import sampler
 from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.proof.conformance.setting import Setting, expected, hold, made, read_back
 from spawner_limits.proof.host import Idle
-from spawner_limits.proof.judge import THROTTLED, WINDOWS, judge
+from spawner_limits.proof.judge import judge
 from spawner_limits.proof.plot import Plot, Point
+from spawner_limits.proof.tolerances import CPU, THROTTLED, WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,16 +114,11 @@ def together(bench: Bench, settings: Sequence[Setting]) -> list[Evidence]:
             one.busy()
         interrupt.pause(WARM_UP_S)
         idle = Idle()
-        taken = [[one.reader.read_limits()] for one in subjects]
-        end = time.monotonic() + max(map(_seconds, settings))
-        while time.monotonic() < end:
-            interrupt.pause(INTERVAL_S)
-            for one, snapshots in zip(subjects, taken, strict=True):
-                snapshots.append(one.reader.read())
+        rounds = sampler(*subjects).follow(seconds=max(map(_seconds, settings)))
+        taken = list(zip(*rounds, strict=True))
         left = idle.cores()
         return [
-            one.evidence([*snapshots, one.reader.read_limits()], load, left)
-            for one, snapshots, load in zip(subjects, taken, loads, strict=True)
+            one.evidence(snapshots, load, left) for one, snapshots, load in zip(subjects, taken, loads, strict=True)
         ]
 
 
@@ -253,26 +248,14 @@ def _judge_drift(drift: _Drift) -> list[Verdict]:
 
 def counters(evidence: Evidence) -> list[str]:
     """The files that CPU time was read from, with their first and last values."""
-    first, last = evidence.snapshots[0], evidence.snapshots[-1]
-    v1 = first.versions.get("cpuacct") == 1
-    usage = f"{first.cpu_usage_ns} → {last.cpu_usage_ns} ns"
-    return [
-        f"{'cpuacct.usage' if v1 else 'cpu.stat usage_usec'}: {usage}",
-        f"cpu.stat nr_periods: {first.nr_periods} → {last.nr_periods}",
-        f"cpu.stat nr_throttled: {first.nr_throttled} → {last.nr_throttled}",
-    ]
+    return [evidence.series.told(counter) for counter in ("cpu_usage_ns", "nr_periods", "nr_throttled")]
 
 
 # -- 13, 14, 15: throttled, idle, free ---------------------------------------------------------------------------
 
 
-def whole(evidence: Evidence) -> windows.Window | None:
-    """The window from the first snapshot to the last."""
-    return windows.between(evidence.snapshots[0], evidence.snapshots[-1])
-
-
 def _judge_throttled(evidence: Evidence) -> list[Verdict]:
-    window = whole(evidence)
+    window = evidence.series.whole
     counted = None if window is None else window.periods
     ratio = None if window is None or counted is None else window.throttled_ratio or 0.0
     return [
@@ -296,7 +279,7 @@ def _press_idle(bench: Bench, setting: Setting | None) -> Evidence:
 
 
 def _judge_idle(evidence: Evidence) -> list[Verdict]:
-    window = whole(evidence)
+    window = evidence.series.whole
     throttled = None if window is None else window.throttled
     return [
         claim(
@@ -310,7 +293,7 @@ def _judge_idle(evidence: Evidence) -> list[Verdict]:
 
 
 def _judge_power(evidence: Evidence) -> list[Verdict]:
-    window = whole(evidence)
+    window = evidence.series.whole
     used = None if window is None else window.cores
     least = _POWER * min(QUOTAS[1], evidence.host.cores)
     return [
@@ -365,7 +348,7 @@ _QUOTA_REMEDY = (
     "nothing on this host holds a CPU quota: check CONFIG_CFS_BANDWIDTH in the Linux kernel and the cpu controller in "
     "/proc/cgroups (v1) or cgroup.subtree_control (v2); look who else writes cpu.cfs_quota_us or cpu.max"
 )
-_Q = "usage ≤ quota × (1 + period/window) + a 5 ms slice a CPU; ≥ 97 % of it where throttled in ≥ 90 % of the periods"
+_Q = f"at most {CPU:.0%} above the quota; 97 % of it or more where throttled in 90 % of the periods"
 
 
 def _judge_readback(evidence: Evidence) -> list[Verdict]:

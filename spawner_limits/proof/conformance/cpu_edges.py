@@ -11,7 +11,7 @@ from spawner_limits.engines.base import DEFAULT_PERIOD_US
 from spawner_limits.limits import Limits
 from spawner_limits.proof.claims import claim
 from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
-from spawner_limits.proof.conformance.cpu import IDLE, QUOTAS, SPIN_S, counters, pressed, quota, whole
+from spawner_limits.proof.conformance.cpu import IDLE, QUOTAS, SPIN_S, counters, pressed, quota
 from spawner_limits.proof.conformance.setting import Behind, Setting, made
 from spawner_limits.proof.engine import RefusedError
 from spawner_limits.proof.host import Idle
@@ -131,7 +131,7 @@ def _bursts(subject: Subject) -> int | None:
 
 
 def _judge_burst(burst: _Burst) -> list[Verdict]:
-    window, waited = whole(burst.evidence), (burst.evidence.idle_cores or 0.0) < IDLE
+    window, waited = burst.evidence.series.whole, (burst.evidence.idle_cores or 0.0) < IDLE
     used = None if window is None else window.cores
     return [
         claim(
@@ -190,7 +190,7 @@ def _judge_child(child: _Child) -> list[Verdict]:
                 files=[f"the engine: {refusal}"],
             )
         ]
-    window = whole(child.evidence)
+    window = child.evidence.series.whole
     used = None if window is None else window.cores
     return [
         claim(

@@ -43,6 +43,8 @@ _CACHED = 0.9
 """of the limit: the kernel gives back early"""
 _CROWD = (8, 12)
 """processes, and MiB of each"""
+_ODD = Limits(mem_limit=_ODD_BYTES, memswap_limit=FREE_BYTES)
+"""with swap, for without it is asked in whole pages already"""
 _UNLIMITED: Behind = {
     1: {"memory.memsw.limit_in_bytes": "-1", "memory.limit_in_bytes": "-1"},
     2: {"memory.max": "max"},
@@ -165,11 +167,11 @@ CASES: tuple[AnyCase, ...] = (
         expected=f"memory.limit_in_bytes = {LIMIT_BYTES}, of {_ODD_BYTES} asked, with pages of 4 KiB",
         expected_v2=f"memory.max = {LIMIT_BYTES}, of {_ODD_BYTES} asked, with pages of 4 KiB",
         tolerance="exact, down to a whole page",
-        limited=limited(_ODD_BYTES),
-        control=Setting(limits=limited(_ODD_BYTES).limits, behind=_UNLIMITED),
+        limited=Setting(limits=_ODD),
+        control=Setting(limits=_ODD, behind=_UNLIMITED),
         control_words="the limit taken away in the kernel's file, behind the engine's back",
         press=read_back,
-        judge=_readback(limited(_ODD_BYTES).limits, "mem_limit"),
+        judge=_readback(_ODD, "mem_limit"),
         remedy=REMEDY,
         quick=True,
     ),

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spawner_limits.kernel.sampler import FAST_S
 from spawner_limits.proof.claims import KILLED, claim, ended, no_oom_kill, oom_kills
-from spawner_limits.proof.conformance.bench import FAST_S, probe
+from spawner_limits.proof.conformance.bench import probe
 from spawner_limits.proof.conformance.case import Case, Group
 from spawner_limits.proof.conformance.loads import (
     FOUR_TIMES,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
@@ -16,13 +17,15 @@ from spawner_limits.engines.base import DEFAULT_PERIOD_US, weights
 from spawner_limits.limits import Limits
 from spawner_limits.proof import interrupt, windows
 from spawner_limits.proof.claims import claim, exactly
+from spawner_limits.proof.conformance.bench import sampler
 from spawner_limits.proof.conformance.case import Case, Group, Pace
 from spawner_limits.proof.conformance.setting import Setting, expected, hold, made
 from spawner_limits.proof.contest import idlest
 from spawner_limits.proof.evidence import Contest, Evidence
 from spawner_limits.proof.host import Idle
-from spawner_limits.proof.judge import SATURATED, judge
+from spawner_limits.proof.judge import judge
 from spawner_limits.proof.plot import Plot, Point
+from spawner_limits.proof.tolerances import SATURATED, SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 WINDOW_S = 5.0
 WIDE_WINDOW_S = 10.0
 WARM_UP_S = 1.0
-TOLERANCE = 0.02
 LOOSE = 0.05
 _SPIN_S = 90
 _WHOLE = 0.98
@@ -135,20 +137,15 @@ def _phase(subjects: Sequence[Subject], phase: Phase, cpus: int, cpu: int | None
 
 
 def _window(subjects: Sequence[Subject], phase: Phase, cpus: int, cpu: int | None) -> Rivals:
-    taken = [[one.reader.read_limits()] for one in subjects]
+    rounds = sampler(*subjects, every_s=_EVERY_S).follow(seconds=phase.seconds)
+    first = next(rounds)
     idle = Idle()
     hidden = [_hide(one, shares) for one, shares in zip(subjects, phase.shown, strict=False)]
-    for _ in range(round(phase.seconds / _EVERY_S)):
-        interrupt.pause(_EVERY_S)
-        for one, snapshots in zip(subjects, taken, strict=True):
-            snapshots.append(one.reader.read())
+    between = list(islice(rounds, round(phase.seconds / _EVERY_S)))
     for put_back in hidden:
         put_back()
-    for one, snapshots in zip(subjects, taken, strict=True):
-        snapshots.append(one.reader.read_limits())
-    return Rivals(
-        taken=tuple(map(tuple, taken)), cpus=cpus, idle=idle.cores(cpu), evidence=subjects[0].evidence(taken[0])
-    )
+    taken = list(zip(first, *between, sampler(*subjects).limits(), strict=True))
+    return Rivals(taken=tuple(taken), cpus=cpus, idle=idle.cores(cpu), evidence=subjects[0].evidence(taken[0]))
 
 
 def _hide(subject: Subject, shares: int | None) -> Callable[[], object]:
@@ -370,7 +367,7 @@ CASES: tuple[AnyCase, ...] = (
         control=_ASKED_HIDDEN,
         control_words=_HIDDEN,
         press=_press_on_one,
-        judge=_on_one(fair(_TWO_ONE_ONE, TOLERANCE)),
+        judge=_on_one(fair(_TWO_ONE_ONE, SHARE)),
         remedy=_REMEDY,
         pace=Pace.ALONE,
         plots=_plot_shares,
@@ -385,7 +382,7 @@ CASES: tuple[AnyCase, ...] = (
         control=_UPDATED_HIDDEN,
         control_words=_HIDDEN,
         press=_press_on_one,
-        judge=_on_one(fair(_EQUAL, TOLERANCE)),
+        judge=_on_one(fair(_EQUAL, SHARE)),
         remedy=_REMEDY,
         pace=Pace.ALONE,
     ),

@@ -252,7 +252,7 @@ def _result(  # noqa: PLR0913, PLR0917  what a result is made of
         tolerance=case.tolerance,
         reason=reason,
         remedy={Outcome.HELD: "", Outcome.BROKEN: case.remedy, Outcome.UNKNOWN: _AGAIN}[outcome],
-        defect=case.defect if outcome is Outcome.BROKEN else "",
+        defect=case.known_defect(version) if outcome is Outcome.BROKEN else "",
         evidence=tuple(dict.fromkeys(file for one in verdicts for file in one.files)),
         figures=_figures(verdicts),
         control=control,

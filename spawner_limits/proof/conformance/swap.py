@@ -1,20 +1,25 @@
-"""Cases 47 to 52: how much a container may swap. Whoever sets no swap limit sets none on memory either.
+"""Cases 47 to 52, and 65: how much a container may swap. Whoever sets no swap limit sets none on memory either.
 
-47, 49 and 52 are about what the engine makes of a request, so they are read; 48, 50 and 51 are about what a load gets,
-so they are UNKNOWN where there is no swap to press with.
+47, 49 and 52 are about what the engine makes of a request, so they are read; 48, 50, 51 and 65 are about what a load
+gets, so they are UNKNOWN where there is no swap to press with.
 """
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits.engines.base import swap_texts
+from spawner_limits.engines.docker import translate
 from spawner_limits.limits import Limits
+from spawner_limits.live.apply import short
+from spawner_limits.proof import interrupt
 from spawner_limits.proof.claims import KILLED, claim, ended, exactly, oom_kills
-from spawner_limits.proof.conformance.case import CannotError, Case, Group
+from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.proof.conformance.setting import Setting, hold, made
+from spawner_limits.proof.conformance.update import lift
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.units import MIB, format_size
 
@@ -39,6 +44,11 @@ _HOLD_S = 1.5
 _LOAD_S = 100
 _FILES: Mapping[int, str] = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
 _USED: Mapping[int, str] = {1: "memory.stat total_swap", 2: "memory.swap.current"}
+_PIDS = 64
+_RELOAD = ("systemctl", "daemon-reload")
+_RELOAD_S = 60
+_SETTLED_S = 1.0
+"""for systemd, which answers before it has written all limits"""
 _NO_SWAP = "this host has no swap to press with"
 _ADD_SWAP = "nothing can be swapped here, so nothing needs to hold; if swap is added one day, run this case again"
 
@@ -339,6 +349,91 @@ def _engine_says(told: Told) -> Verdict:
     return exactly("docker info SwapLimit", str(truth).lower(), seen)
 
 
+# -- 65: does it stay? ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reload:
+    """Whether systemd read its units anew, and why not."""
+
+    done: bool
+    applies: bool = True
+    """False: systemd does not write these containers' limits"""
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """A container that was given no swap, whose limits have then been written again by others."""
+
+    told: Told
+    """at its end"""
+    texts: Mapping[str, str | None]
+    """what was done → the text of the kernel's file after it"""
+    reload: Reload
+    evidence: Evidence
+
+
+def _press_kept(bench: Bench, setting: Setting) -> Kept:
+    file = _FILES[bench.version]
+    with made(bench, replace(setting, behind={})) as subject:
+        texts = {"at first": subject.read(file)}
+        if refusal := subject.update(PidsLimit=_PIDS):
+            raise CannotError(f"the engine refuses an update of the processes alone: {short(refusal)}")
+        texts["after an update of the processes alone"] = subject.read(file)
+        reload = reloaded(bench.engine.cgroup_driver)
+        if reload.done:
+            texts["after systemctl daemon-reload"] = subject.read(file)
+        lift(subject, setting.behind.get(bench.version, {}))
+        told = _told(subject)
+        if not bench.host.swap_bytes and {*texts.values(), told.text} <= {None, *told.texts(MEMORY)}:
+            raise CannotError(_NO_SWAP, _ADD_SWAP)
+        return Kept(told=told, texts=texts, reload=reload, evidence=_hog(subject, _HOG_MIB))
+
+
+def reloaded(driver: str, booted: Path = Path("/run/systemd/system")) -> Reload:
+    """Have systemd read its units anew, as the installation of a package does, where it manages containers.
+
+    `booted`: there while systemd is PID 1, by sd_booted(3).
+    """
+    if driver != "systemd":
+        why = f"the engine's cgroup driver is {driver}, so systemd does not write its containers' limits"
+        return Reload(done=False, applies=False, why=why)
+    if not booted.is_dir():
+        return Reload(done=False, applies=False, why="systemd is not PID 1 here")
+    try:
+        ran = subprocess.run(_RELOAD, capture_output=True, text=True, timeout=_RELOAD_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Reload(done=False, why=str(error))
+    interrupt.pause(_SETTLED_S)
+    return Reload(done=ran.returncode == 0, why=ran.stderr.strip())
+
+
+def _judge_kept(kept: Kept) -> list[Verdict]:
+    told, evidence = kept.told, kept.evidence
+    asked = translate(_EQUAL.limits, page_size_bytes=told.page_size_bytes).ask["memswap_limit"]
+    texts = {**kept.texts, "at the end": told.text}
+    read = [exactly(f"{told.file} {when}", told.texts(MEMORY), text) for when, text in texts.items()]
+    return [
+        *map(_unpressed, (*read, _judge_reload(kept.reload), _record(told, asked))),
+        swapped(evidence.snapshots, most=0),
+        ended(evidence.load.exit_code, KILLED, what=f"a load of {_HOG_MIB} MiB"),
+        *hold(Limits(mem_limit=MEMORY), "mem_limit")(evidence),
+    ]
+
+
+def _judge_reload(reload: Reload) -> Verdict:
+    """That there is nothing to reload takes nothing from the rest; that it failed leaves the case undecided."""
+    seen = "done" if reload.done else f"{'failed' if reload.applies else 'not applicable'}: {reload.why}"
+    return claim(
+        "systemctl daemon-reload",
+        expected="done, where systemd writes the containers' limits",
+        seen=seen,
+        holds=True if reload.done or not reload.applies else None,
+        files=(f"systemctl daemon-reload: {seen}",),
+    )
+
+
 # -- the list ------------------------------------------------------------------------------------------------------
 
 _REMEDY = (
@@ -369,7 +464,7 @@ CASES: tuple[AnyCase, ...] = (
     Case(
         number=48,
         group=Group.SWAP,
-        title="memory and swap limited to the same: no swap is used",
+        title="where no swap is given, none is used",
         expected=f"memory.memsw.limit_in_bytes = memory; {_HOG_MIB} MiB in {MEMORY // MIB} MiB: 137, none swapped",
         expected_v2=f"memory.swap.max 0; {_HOG_MIB} MiB in {MEMORY // MIB} MiB: 137, none swapped",
         tolerance="zero",
@@ -436,6 +531,29 @@ CASES: tuple[AnyCase, ...] = (
         press=_read,
         judge=_judge_told,
         remedy=_REMEDY,
+        quick=True,
+    ),
+    Case(
+        number=65,
+        group=Group.SWAP,
+        title="no swap stays no swap, whoever else writes the container's limits",
+        expected=f"memory.memsw.limit_in_bytes = memory after an update of the processes alone; {_HOG_MIB} MiB: 137",
+        expected_v2=(
+            f"memory.swap.max 0 after an update of the processes alone, and where systemd writes the limits after "
+            f"systemctl daemon-reload; {_HOG_MIB} MiB: 137"
+        ),
+        tolerance="zero",
+        limited=_EQUAL,
+        control=replace(_EQUAL, behind={1: {_FILES[1]: str(3 * MEMORY)}, 2: {_FILES[2]: str(2 * MEMORY)}}),
+        control_words="the same, and swap then allowed in the kernel's file behind the engine's back",
+        press=_press_kept,
+        judge=_judge_kept,
+        remedy=(
+            "let spawner-limits apply ask for it again where it got lost; containers of others: give docker run a "
+            "--memory-swap of one byte more than --memory, not of the same; or do without swap: swapoff -a"
+        ),
+        # a reload writes the limits of every container, so also over what another case has written by hand
+        pace=Pace.ALONE,
         quick=True,
     ),
 )

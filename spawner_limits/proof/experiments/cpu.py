@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
+from spawner_limits.kernel.processes import members
 from spawner_limits.limits import Limits
 from spawner_limits.proof import interrupt, windows
+from spawner_limits.proof.conformance.bench import sampler
 from spawner_limits.proof.conformance.cpu import WARM_UP_S, spinning
 from spawner_limits.proof.conformance.setting import Setting, hold, made
 from spawner_limits.proof.evidence import Outcome
@@ -93,29 +94,17 @@ def _watched(stage: Stage, limit: float | None, workers: int) -> Watched:
 def _disturbed(limit: float | None, workers: int, evidence: Evidence) -> bool:
     """Whether others had what the load was after."""
     if limit is None:
-        whole = windows.between(evidence.snapshots[0], evidence.snapshots[-1])
+        whole = evidence.series.whole
         return whole is not None and whole.cores < _SATURATED * workers
     return hold(Limits(cpu_limit=limit), "cpu_limit")(evidence)[0].outcome is Outcome.UNKNOWN
 
 
 def _follow(subject: Subject, seconds: float) -> tuple[Evidence, list[Account]]:
-    taken, kept = [subject.reader.read_limits()], [accounts.read(_pids(subject))]
-    tick, end = time.monotonic(), time.monotonic() + seconds
-    while (tick := tick + _EVERY_S) < end:
-        interrupt.pause(tick - time.monotonic())
-        taken.append(subject.reader.read())
-        kept.append(accounts.read(_pids(subject)))
-    limits = subject.reader.read_limits()
-    taken[-1] = replace(taken[-1], limits=limits.limits)
+    taken, kept = [], []
+    for (one,) in sampler(subject, every_s=_EVERY_S).follow(seconds=seconds):
+        taken.append(one)
+        kept.append(accounts.read(members(subject.cgroup)))
     return subject.evidence(taken), kept
-
-
-def _pids(subject: Subject) -> list[int]:
-    try:
-        text = (subject.cgroup.directories["cpu"] / "cgroup.procs").read_text(encoding="ascii")
-    except OSError:
-        return []
-    return [int(one) for one in text.split()]
 
 
 # -- told --------------------------------------------------------------------------------------------------------
@@ -145,7 +134,7 @@ class Readings:
 
 def readings(watched: Watched) -> Readings:
     """The three readings of a container."""
-    whole = windows.between(watched.evidence.snapshots[0], watched.evidence.snapshots[-1])
+    whole = watched.evidence.series.whole
     first, last = watched.accounts[0], watched.accounts[-1]
     host = last.host - first.host
     shown = [one for one in watched.shown if one.cpu_percent is not None]
@@ -204,7 +193,7 @@ def _figures(watched: Watched, read: Readings) -> list[Figure]:
     v1 = watched.evidence.snapshots[0].versions.get("cpuacct") == 1
     limits = watched.evidence.snapshots[0].limits
     name, quota = ("cpu.cfs_quota_us", limits.get("cpu.cfs_quota_us")) if v1 else ("cpu.max", limits.get("cpu.max"))
-    whole = windows.between(watched.evidence.snapshots[0], watched.evidence.snapshots[-1])
+    whole = watched.evidence.series.whole
     ratio = None if whole is None else whole.throttled_ratio
     rows = [
         ("quota", quota or "not read", name, "quota_text", quota),

@@ -169,10 +169,7 @@ def _write(subject: Subject, limit: int, taken: list[Snapshot], seconds: float) 
 
 
 def _follow(subject: Subject, taken: list[Snapshot], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        interrupt.pause(_EVERY_S)
-        taken.append(subject.reader.read())
+    taken += subject.follow(seconds=seconds, every_s=_EVERY_S)
 
 
 def _await_end(subject: Subject, taken: list[Snapshot]) -> int | None:

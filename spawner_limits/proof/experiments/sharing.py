@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spawner_limits.engines.base import weights
-from spawner_limits.proof.conformance.share import TOLERANCE, Phase, Rivalry, Rivals, contend, fair, plot
+from spawner_limits.proof.conformance.share import Phase, Rivalry, Rivals, contend, fair, plot
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.proof.experiments.experiment import Experiment, Figure, Judged
+from spawner_limits.proof.tolerances import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ def judged(found: Contestants) -> list[Judged]:
     return [
         Judged(part=phase, verdict=replace(verdict, field=f"{verdict.field} of the {name}"))
         for phase, rivals in found.named
-        for name, verdict in zip(NAMES, fair(found.shares[: len(rivals.taken)], TOLERANCE)(rivals), strict=False)
+        for name, verdict in zip(NAMES, fair(found.shares[: len(rivals.taken)], SHARE)(rivals), strict=False)
     ]
 
 

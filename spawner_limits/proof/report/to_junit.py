@@ -2,8 +2,8 @@
 
 BROKEN is a `failure`, UNKNOWN an `error`: both stop a pipeline, and a CI system counts them apart, as the exit codes 1
 and 3 do. `skipped` would look green, and what is not known does not count as held. In a control it is the other way
-round, as in `Report.exit_code`: BROKEN passes, and when nothing is BROKEN every case fails. A limit that such a
-control did not break is `skipped`: that is no fault, and no proof either.
+round, as in `Report.exit_code`: BROKEN passes, and what its load did not break of what the trial held is a failure; of
+what the trial did not hold it is `skipped`: that is no fault, and no proof either.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _suite(report: Report, trial: Trial) -> ET.Element:
     seconds = every[-1].seconds if every else 0.0
     suite = ET.Element("testsuite", name=words.heading(trial), timestamp=report.started, time=f"{seconds:.3f}")
     suite.append(_properties(report))
-    suite.extend(_case(trial, verdict) for verdict in trial.verdicts)
+    suite.extend(_case(report, trial, verdict) for verdict in trial.verdicts)
     if not trial.verdicts:
         suite.append(_unjudged(trial))
     ET.SubElement(suite, "system-out").text = _said(trial)
@@ -58,9 +58,9 @@ def _properties(report: Report) -> ET.Element:
     return properties
 
 
-def _case(trial: Trial, verdict: Verdict) -> ET.Element:
+def _case(report: Report, trial: Trial, verdict: Verdict) -> ET.Element:
     case = ET.Element("testcase", classname=words.line(trial.subject), name=verdict.field)
-    kind, message = _kind(trial, verdict)
+    kind, message = _kind(report, trial, verdict)
     if kind:
         outcome = ET.SubElement(case, kind, message=message, type=verdict.outcome.value)
         outcome.text = "\n".join(_details(trial, verdict))
@@ -68,11 +68,13 @@ def _case(trial: Trial, verdict: Verdict) -> ET.Element:
     return case
 
 
-def _kind(trial: Trial, verdict: Verdict) -> tuple[str | None, str]:
+def _kind(report: Report, trial: Trial, verdict: Verdict) -> tuple[str | None, str]:
     """The element that tells a verdict, `None` for a pass, and its message."""
     reason = f"{words.resource(verdict.field)} {verdict.outcome.value}: {words.line(verdict.reason)}"
     if not trial.control:
         return _KINDS.get(verdict.outcome), reason
+    if verdict.field in report.lacks(trial):
+        return "failure", f"{_NO_POWER} by its load; {reason}"
     if verdict.outcome is Outcome.BROKEN:
         return None, reason
     if trial.outcome is Outcome.BROKEN:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spawner_limits import units
 from spawner_limits.limits import FIELDS
-from spawner_limits.proof.evidence import Outcome
+from spawner_limits.proof.evidence import NOTHING_HELD, Outcome
 from spawner_limits.proof.report import series
 
 if TYPE_CHECKING:
@@ -122,12 +122,17 @@ def _named(told: Sequence[str]) -> str:
 
 
 def _control(report: Report) -> str:
-    outcomes = {trial.outcome for trial in report.trials if trial.control}
-    if not outcomes:
+    controls = [trial for trial in report.trials if trial.control]
+    if not controls:
         return ""
-    if outcomes == {Outcome.BROKEN}:
-        return "; the control without limits was BROKEN, as it must be"
-    return "; but the control without limits was not BROKEN, so this judge has no power here"
+    lacking = [field for one in controls for field in report.lacks(one)]
+    if NOTHING_HELD in lacking:
+        return f"; and the control shows nothing: {NOTHING_HELD}"
+    if any(one.outcome is not Outcome.BROKEN for one in controls):
+        return "; but the control without limits was not BROKEN, so this judge has no power here"
+    if lacking:
+        return f"; but the control's load did not break {', '.join(map(resource, lacking))}: no power there"
+    return "; the control without limits was BROKEN, as it must be"
 
 
 def host(machine: Host) -> str:
