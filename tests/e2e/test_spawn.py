@@ -84,6 +84,7 @@ def test_a_container_says_what_it_may_use_and_why(hub, client):
         hub.stop("harmless")
 
 
+@pytest.mark.alone  # who comes late is not told all
 def test_the_spawn_page_says_what_and_why(hub):
     """The progress names each limit and the rule that it came from, and what became of the notebook."""
     # the request itself waits for the spawn, for some seconds, and a page would be watching meanwhile

@@ -18,6 +18,7 @@ def verify(hub, *arguments, **environment):
     return spawner_limits("verify", *arguments, **given)
 
 
+@pytest.mark.alone  # it measures CPU time
 def test_a_user_is_verified_through_the_hub(hub, tmp_path):
     """The server is started, pressed, judged and stopped; the report names the rules; nothing is BROKEN."""
     found = verify(hub, "eve", f"--json={tmp_path / 'report.json'}")
