@@ -13,6 +13,7 @@ from spawner_limits.engines import swarm as swarm_engine
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import schema
 from spawner_limits.proof.conformance.cases import CASES
+from spawner_limits.proof.tolerances import TOLERANCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -103,6 +104,12 @@ def cases() -> str:
     return _table(("case", "group", "what holds", "cgroup v1", "cgroup v2"), rows)
 
 
+def tolerances() -> str:
+    """When each limit counts as pressed, and what is not exceeded yet."""
+    rows = ((f"`{field}`", one.pressed, one.within, one.by) for field, one in TOLERANCES.items())
+    return _table(("limit", "pressed when, in this press", "not exceeded when", "pressed by"), rows)
+
+
 TABLES = {
     "sections": sections,
     "fields": fields,
@@ -111,6 +118,7 @@ TABLES = {
     "swarm": swarm,
     "kube": kube,
     "cases": cases,
+    "tolerances": tolerances,
 }
 
 

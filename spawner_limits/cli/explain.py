@@ -149,11 +149,12 @@ def _entitlement(policy: Policy, asked: _Asked) -> Entitlement:
 def _translate(engine: EngineName) -> Callable[..., Enforcement]:
     from spawner_limits.engines import docker, kube, swarm  # noqa: PLC0415
 
-    return {
+    translations: dict[EngineName, Callable[..., Enforcement]] = {
         EngineName.DOCKER: docker.translate,
         EngineName.SWARM: swarm.translate,
         EngineName.KUBE: kube.translate,
-    }[engine]
+    }
+    return translations[engine]
 
 
 def _shares(enforcement: Enforcement, version: CgroupVersion) -> tuple[Share, ...]:

@@ -108,22 +108,26 @@ def swap_texts(memswap_bytes: int | None, mem_bytes: int, page_size_bytes: int) 
     return (pages(memswap_bytes, page_size_bytes),), (pages(memswap_bytes - mem_bytes, page_size_bytes),)
 
 
-def quota_texts(quota_us: int, period_us: int) -> tuple[Texts, Texts]:
-    """v1's quota and period, and v2's `cpu.max`."""
-    return (quotas(quota_us, period_us), (str(period_us),)), period_texts(quota_us, period_us)[1]
+def quota_texts(quota_us: int, period_us: int, driver: str | None = None) -> tuple[Texts, Texts]:
+    """v1's quota and period, and v2's `cpu.max`. `driver`: of cgroups, where it is known."""
+    v2 = period_texts(quota_us, period_us, driver)[1]
+    return (quotas(quota_us, period_us, driver), (str(period_us),)), v2
 
 
-def period_texts(quota_us: int | None, period_us: int) -> tuple[Texts, Texts]:
-    """v1's period, and v2's `cpu.max`; a quota of `None` is no limit."""
-    v2 = ("max",) if quota_us is None else quotas(quota_us, period_us)
+def period_texts(quota_us: int | None, period_us: int, driver: str | None = None) -> tuple[Texts, Texts]:
+    """v1's period, and v2's `cpu.max`; a quota of `None` is no limit. `driver`: of cgroups, where it is known."""
+    v2 = ("max",) if quota_us is None else quotas(quota_us, period_us, driver)
     return ((str(period_us),),), (tuple(f"{quota} {period_us}" for quota in v2),)
 
 
-def quotas(quota_us: int, period_us: int) -> tuple[str, ...]:
+def quotas(quota_us: int, period_us: int, driver: str | None = None) -> tuple[str, ...]:
     """`cpu.cfs_quota_us` for a quota: with the systemd driver it is a whole percent of a core, rounded up.
 
+    `driver`: "cgroupfs", which writes what it is told; any other, or `None` for not known, may have rounded it.
     Source: runc cgroups/systemd/common.go.
     """
+    if driver == "cgroupfs":
+        return (str(quota_us),)
     step = period_us // 100
     rounded = math.ceil(quota_us / step) * step
     return (str(quota_us),) if rounded == quota_us else (str(quota_us), str(rounded))

@@ -103,12 +103,14 @@ RIVALS = {"cpu_quota": "NanoCpus"}
 """option → another key of the host config that would set the same limit"""
 
 
-def translate(limits: Limits, *, version: CgroupVersion | None = None, page_size_bytes: int = 4096) -> Enforcement:
-    """`limits` in Docker's words. `version`: the host's version of cgroups, where it is known."""
+def translate(
+    limits: Limits, *, version: CgroupVersion | None = None, page_size_bytes: int = 4096, driver: str | None = None
+) -> Enforcement:
+    """`limits` in Docker's words. `version`, `driver`: of the host's cgroups, where they are known."""
     cannot = _cannot(limits, version)
     held = replace(limits, **dict.fromkeys(cannot))
     ask = _ask(held, page_size_bytes)
-    return Enforcement(ask=ask, expect=_expect(held, ask, page_size_bytes), cannot=cannot)
+    return Enforcement(ask=ask, expect=_expect(held, ask, page_size_bytes, driver), cannot=cannot)
 
 
 # -- limits that a running container was given, and nobody gives any longer -------------------------------------------
@@ -259,14 +261,16 @@ def _cannot(limits: Limits, version: CgroupVersion | None) -> dict[str, str]:
     return cannot
 
 
-def _expect(limits: Limits, ask: Mapping[str, Any], page: int) -> tuple[Expectation, ...]:
+def _expect(limits: Limits, ask: Mapping[str, Any], page: int, driver: str | None) -> tuple[Expectation, ...]:
     """In the table's order: what each asked field must look like in the Linux kernel's files."""
     # a period that the policy does not name is only half of cpu_limit
     rows = (row for row in TABLE if row.option in ask and (row.field != "cpu_period" or limits.cpu_period is not None))
-    return tuple(expectation(row, getattr(limits, row.field), _texts(str(row.option), ask, page)) for row in rows)
+    return tuple(
+        expectation(row, getattr(limits, row.field), _texts(str(row.option), ask, page, driver)) for row in rows
+    )
 
 
-def _texts(option: str, ask: Mapping[str, Any], page: int) -> tuple[Texts, Texts]:
+def _texts(option: str, ask: Mapping[str, Any], page: int, driver: str | None) -> tuple[Texts, Texts]:
     """What an option's v1 files may say, and its v2 files."""
     value = ask[option]
     v1: Texts = ((str(value),),)
@@ -277,9 +281,9 @@ def _texts(option: str, ask: Mapping[str, Any], page: int) -> tuple[Texts, Texts
         case "memswap_limit":
             v1, v2 = swap_texts(None if value == UNLIMITED else value, ask["mem_limit"], page)
         case "cpu_quota":
-            v1, v2 = quota_texts(value, ask["cpu_period"])
+            v1, v2 = quota_texts(value, ask["cpu_period"], driver)
         case "cpu_period":
-            v1, v2 = period_texts(ask["cpu_quota"], value)
+            v1, v2 = period_texts(ask["cpu_quota"], value, driver)
         case "cpu_shares":
             v2 = (weights(value),)
     return v1, v2

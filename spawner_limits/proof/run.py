@@ -142,7 +142,12 @@ class Prover:
         return self._report(started, trials)
 
     def _translate(self, limits: Limits) -> Enforcement:
-        return translate(limits, version=self.engine.cgroup_version, page_size_bytes=os.sysconf("SC_PAGE_SIZE"))
+        return translate(
+            limits,
+            version=self.engine.cgroup_version,
+            page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
+            driver=self.engine.cgroup_driver,
+        )
 
     def _report(self, started: str, trials: Sequence[Trial]) -> Report:
         return Report(trials=tuple(trials), host=self.engine.host(), started=started, version=__version__)

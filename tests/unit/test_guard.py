@@ -1,0 +1,117 @@
+"""The guard: what left a container's cgroup is found, and what only ended is not taken for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from spawner_limits.kernel import processes
+from spawner_limits.kernel.snapshot import Snapshot
+from spawner_limits.kernel.where import CONTROLLERS, Cgroup, Whereabouts
+from spawner_limits.proof.guard import Guard
+
+TOP = Path("/sys/fs/cgroup")
+
+
+@pytest.fixture
+def cgroup():
+    """A cgroup of this machine's own Linux kernel, in each hierarchy; needs root."""
+    versions = {name: 1 if (TOP / name / "cgroup.procs").is_file() else 2 for name in CONTROLLERS}
+    name = f"spawner-limits-test-guard-{os.getpid()}"
+    directories = {at: (TOP / at if version == 1 else TOP) / name for at, version in versions.items()}
+    for directory in set(directories.values()):
+        directory.mkdir()
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if (directory / file).exists() and (directory.parent / file).exists():
+                (directory / file).write_text((directory.parent / file).read_text())
+    yield Cgroup(directories=directories, versions=versions, unified=None)
+    for directory in set(directories.values()):
+        for below in (*directory.glob("*/"), directory):
+            remove(below)
+
+
+def remove(directory):
+    """Once the Linux kernel has noticed that its processes ended."""
+    end = time.monotonic() + 10
+    while directory.is_dir():
+        try:
+            directory.rmdir()
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def process(cgroup):
+    """A process in a PID namespace of its own, and its child, the first one there; in the cgroup."""
+    started = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "sleep 60 & sleep 60"])
+    end = time.monotonic() + 10
+    while not (found := inside(started.pid)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    for pid in (*found, *inside(found[0])):
+        move(pid, cgroup.directories.values())
+    yield found[0]
+    started.kill()
+    started.wait()
+
+
+def inside(parent):
+    """The ids of a process's children."""
+    return [int(one) for one in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def move(pid, directories):
+    """Put a process into these cgroups."""
+    for directory in set(directories):
+        (directory / "cgroup.procs").write_text(str(pid))
+
+
+def taken(seconds):
+    return Snapshot(monotonic_ns=round(seconds * 1e9), versions={})
+
+
+def test_what_stays_is_no_stray(cgroup, process):
+    """Also not in a cgroup below the container's; and who wants to run is counted."""
+    guard = Guard(cgroup, process, time.sleep)
+    assert guard.look(taken(1)).runnable == 0
+    below = [directory / "below" for directory in set(cgroup.directories.values())]
+    for directory in below:
+        directory.mkdir()
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if (directory / file).exists():
+                (directory / file).write_text((directory.parent / file).read_text())
+    move(inside(process)[0], below)
+    guard.look(taken(2))
+    assert guard.strays == {}
+    assert inside(process)[0] in processes.members(cgroup)
+
+
+def test_what_left_before_anybody_looked_is_found_by_its_namespace(cgroup, process):
+    """Moved out right after its birth, it was in none of the lists that were read."""
+    (child, *_) = inside(process)
+    memory = cgroup.directories["memory"]
+    (memory.parent / "cgroup.procs").write_text(str(child))
+    guard = Guard(cgroup, process, time.sleep)
+    guard.look(taken(1))
+    assert "memory" in guard.strays
+
+
+def test_a_process_that_ends_is_nobody(cgroup, process):
+    """While it exits, cgroup v1 shows it in the root cgroup; its number may be another's by then."""
+    guard = Guard(cgroup, process, time.sleep)
+    for step in range(1, 60):
+        child = subprocess.Popen(["sh", "-c", "exit 0"])
+        for directory in set(cgroup.directories.values()):
+            try:
+                (directory / "cgroup.procs").write_text(str(child.pid))
+            except ProcessLookupError:
+                break
+        guard.look(taken(step))
+        child.wait()
+        assert processes.stray(Whereabouts(cgroup), child.pid) == {}
+    assert guard.strays == {}

@@ -1,0 +1,186 @@
+"""What must be true of every verdict, whatever was read: found by generated series, each with its disturbances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from spawner_limits.engines.docker import translate
+from spawner_limits.limits import Limits
+from spawner_limits.proof.evidence import Evidence, Load, Outcome
+from spawner_limits.proof.judge import judge
+from spawner_limits.proof.tolerances import CPU, OVER, REACHED, SATURATED, SHARE, THROTTLED
+from spawner_limits.units import GIB, MIB
+from tests.unit.test_judge import FILES_V1, FILES_V2, HOST, LIMITS, SECOND, V1, V2, contest, series
+
+LOAD = Load(command=("load",), exit_code=0, oom_killed=False)
+LIMIT = GIB
+VERSIONS = st.sampled_from([(V1, FILES_V1), (V2, FILES_V2)])
+
+
+def verdicts(snapshots, limits=LIMITS, host=HOST, **more):
+    found = judge(translate(limits).expect, Evidence(snapshots=tuple(snapshots), load=LOAD, host=host, **more))
+    return {one.field: one for one in found}
+
+
+@st.composite
+def loads(draw):
+    """A load of a constant appetite, honest or not, on a container that had a life before."""
+    versions, files = draw(VERSIONS)
+    before = {
+        "memory_peak_bytes": draw(st.integers(0, 2 * LIMIT)),
+        "oom_kill": draw(st.integers(0, 3)),
+        "pids_max_events": draw(st.integers(0, 9)),
+    }
+    memory = draw(st.one_of(st.integers(0, int(1.2 * LIMIT)), st.sampled_from([LIMIT, LIMIT - 4096, LIMIT + 4096])))
+    processes, kills, refused = draw(st.integers(1, 300)), draw(st.integers(0, 2)), draw(st.integers(0, 3))
+    taken = series(
+        draw(st.sampled_from([3.0, 8.0, 12.0])),
+        cores=draw(st.floats(0, 2)),
+        throttled=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        versions=versions,
+        files=files,
+    )
+    begins = [
+        replace(one, memory_peak_bytes=max(before["memory_peak_bytes"], one.memory_current_bytes),
+                oom_kill=before["oom_kill"], pids_max_events=before["pids_max_events"])
+        for one in taken
+    ]  # fmt: skip
+    peak = max(before["memory_peak_bytes"], memory, 300 * MIB)
+    ends = [
+        replace(one, memory_current_bytes=memory, memory_peak_bytes=peak, memsw_peak_bytes=peak, pids_current=processes,
+                oom_kill=before["oom_kill"] + kills, pids_max_events=before["pids_max_events"] + refused)
+        for one in begins[len(begins) // 2 :]
+    ]  # fmt: skip
+    return [*begins[: len(begins) // 2], *ends]
+
+
+def most(snapshots, counter):
+    return max(getattr(one, counter) for one in snapshots)
+
+
+@settings(max_examples=300, deadline=None)
+@given(loads())
+def test_held_is_what_rose_to_its_limit_in_this_press(taken):
+    """Memory and processes came to the limit, CPU was throttled; and no figure told is above it by more than that."""
+    found = verdicts(taken)
+    if found["mem_limit"].outcome is Outcome.HELD:
+        risen = taken[-1].memory_peak_bytes > taken[0].memory_peak_bytes
+        assert (taken[-1].memory_peak_bytes if risen else most(taken, "memory_current_bytes")) >= REACHED * LIMIT
+        assert found["mem_limit"].figures["peak_bytes"] <= LIMIT + 64 * 4096 * HOST.cores
+    if found["pids_limit"].outcome is Outcome.HELD:
+        assert most(taken, "pids_current") >= 256
+        assert taken[-1].pids_max_events > taken[0].pids_max_events
+        assert found["pids_limit"].figures["most_processes"] <= 256 + HOST.cores
+    if found["cpu_limit"].outcome is Outcome.HELD:
+        periods, throttled = taken[-1].nr_periods, taken[-1].nr_throttled
+        assert throttled >= THROTTLED * periods * 0.7
+        assert found["cpu_limit"].figures["used_cores"] <= (1 + CPU) * 0.5
+        assert found["cpu_limit"].figures["most_cores"] <= (1 + CPU) * 0.5 + 1e-3
+
+
+@settings(max_examples=200, deadline=None)
+@given(loads())
+def test_without_a_load_nothing_is_held(taken):
+    """What stands where it stood before says nothing, however high that is."""
+    still = [
+        replace(
+            taken[-1], monotonic_ns=one.monotonic_ns, limits=one.limits, cpu_usage_ns=0, nr_periods=0, nr_throttled=0
+        )
+        for one in taken
+    ]
+    assert Outcome.HELD not in {one.outcome for one in verdicts(still).values()}
+
+
+@st.composite
+def disturbed(draw, taken):
+    """The same where the machine stood still for a moment: clock and charged time ran on, and it was paid back."""
+    at, stood_s = draw(st.integers(1, len(taken) - 2)), draw(st.floats(0.02, 0.4))
+    limit, debt = 0.5, draw(st.floats(0, 1)) * 2 * stood_s
+
+    def moved(step, one):
+        if step < at:
+            return one
+        left = max(0.0, debt - limit * (step - at) / 10)
+        periods = round(stood_s * 10)
+        return replace(
+            one,
+            monotonic_ns=one.monotonic_ns + round(stood_s * SECOND),
+            cpu_usage_ns=one.cpu_usage_ns + round(left * SECOND),
+            nr_periods=one.nr_periods + periods,
+            nr_throttled=one.nr_throttled + periods,
+        )
+
+    return [moved(step, one) for step, one in enumerate(taken)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_disturbance_breaks_nothing_and_proves_nothing(data):
+    """A moment's standstill never makes HELD of UNKNOWN, nor BROKEN of HELD."""
+    taken = data.draw(loads())
+    before, after = verdicts(taken), verdicts(data.draw(disturbed(taken)))
+    for field, one in before.items():
+        now = after[field].outcome
+        # a press on CPU lasts longer by the standstill, and may so become one that is long enough
+        assert not (one.outcome is Outcome.UNKNOWN and now is Outcome.HELD and field != "cpu_limit"), field
+        assert not (one.outcome is Outcome.HELD and now is Outcome.BROKEN), (field, after[field].reason)
+
+
+@settings(max_examples=200, deadline=None)
+@given(loads())
+def test_a_file_alone_breaks_nothing_by_its_load(taken):
+    """A wrong file is BROKEN, and not by the load: else a control without any load would have power."""
+    wrong = {name: "1" for one in taken for name in one.limits}
+    shown = [replace(one, limits=one.limits and wrong) for one in taken]
+    right = verdicts(taken)
+    for field, one in verdicts(shown).items():
+        assert one.outcome is Outcome.BROKEN
+        if right[field].under_load is not Outcome.BROKEN and field != "cpu_limit":
+            assert one.under_load is not Outcome.BROKEN
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    cores=st.sampled_from([2, 8, 64]),
+    limit=st.floats(0.01, 1.9),
+    times=st.floats(0.5, 3),
+    seconds=st.sampled_from([8, 30, 90]),
+)
+def test_a_quota_that_is_held_was_not_passed(cores, limit, times, seconds):
+    """On few CPUs and on many, for large quotas and small: what is HELD was within its tolerance over the press."""
+    assume(limit < cores)
+    files = FILES_V1 | {"cpu.cfs_quota_us": str(round(limit * 100_000))}
+    found = verdicts(
+        series(seconds, cores=limit * times, files=files), Limits(cpu_limit=limit), replace(HOST, cores=cores)
+    )
+    if found["cpu_limit"].outcome is Outcome.HELD:
+        assert times <= 1 + CPU + 0.001
+
+
+@settings(max_examples=200, deadline=None)
+@given(mine=st.floats(0.01, 0.99), busy=st.floats(0.3, 1.4), others=st.floats(0, 1))
+def test_shares_that_are_held_were_contested(mine, busy, others):
+    """The CPU was theirs, nobody else was in it, and the share was the weights'."""
+    files = FILES_V1 | {"cpu.shares": "2048"}
+    one = replace(contest(mine=mine, busy=busy), others_s=others)
+    found = verdicts(series(files=files), Limits(cpu_shares=2048), contest=one)["cpu_shares"]
+    if found.outcome is Outcome.HELD:
+        assert SATURATED <= busy <= 1 + OVER
+        assert abs(mine - 2 / 3) <= SHARE * 2 / 3 + 1e-9
+        assert others <= OVER * 5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.5, 2), st.integers(0, 6))
+def test_a_set_that_is_held_was_wanted_by_more(cores, threads):
+    """More ran than the set has CPUs, and no more was used than they have."""
+    taken = [
+        replace(one, runnable=None if step % 5 else threads, limits=one.limits and {"cpuset.cpus": "0"})
+        for step, one in enumerate(series(cores=cores))
+    ]
+    if verdicts(taken, Limits(cpuset_cpus="0"))["cpuset_cpus"].outcome is Outcome.HELD:
+        assert threads > 1
+        assert cores <= 1 + OVER + 0.001
