@@ -219,7 +219,7 @@ class Prover:
     # -- one trial -----------------------------------------------------------------------------------------------
 
     def _trial(self, container: Container, subject: _Subject, command: Sequence[str]) -> Trial:
-        self.watch.say(f"{subject.name}: pressing with {words.line(shlex.join(_called(command)))[:_LONGEST]}")
+        self.watch.say(f"{subject.called}: pressing with {words.line(shlex.join(_called(command)))[:_LONGEST]}")
         with Reader(self.engine.cgroup(container)) as reader:
             first = self._press(container, reader, subject, command)
             contest = None if first.load.problem == ENDED else self._contest(container, subject)

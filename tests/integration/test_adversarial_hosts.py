@@ -130,7 +130,7 @@ def test_an_oom_kill_of_an_earlier_life_is_no_evidence(client, survivor):
     trial = prover._server("eve", engine.inspect(survivor))
     (memory, _) = trial.verdicts
     assert memory.outcome == "UNKNOWN"
-    assert memory.reason.startswith("not pressed: peak ")
+    assert memory.reason.startswith("not pressed: largest sample ")
     assert memory.figures["oom_kills"] == 0
 
 

@@ -145,6 +145,7 @@ class Meter:
         return press
 
 
+@pytest.mark.alone  # it counts what runs at the same moment
 def test_quotas_side_by_side_leave_room():
     """Of the CPUs, three quarters may be taken at the same time; what takes more than all of them goes alone."""
     meter, share = Meter(), 0.3 * os.cpu_count()

@@ -64,7 +64,7 @@ def python(script, *arguments):
 
 
 PEAK = r"peak 64 MiB"
-NO_SWAP = r"not pressed: peak \d+ MiB; this host has no swap to press with"
+NO_SWAP = r"not pressed: largest sample \d+ MiB; this host has no swap to press with"
 EXACT = {
     # options, load, exit code, the load's own exit code, verdicts
     "memory: a hog is killed by the OOM killer": (
@@ -83,8 +83,11 @@ EXACT = {
         3,
         0,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB"),
-            "memswap_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB(; this host has no swap to press with)?"),
+            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB"),
+            "memswap_limit": (
+                "UNKNOWN",
+                r"not pressed: largest sample \d+ MiB(; this host has no swap to press with)?",
+            ),
         },
     ),
     "memory: page cache over the limit is reclaimed, and nobody is killed": (
@@ -103,8 +106,11 @@ EXACT = {
         3,
         137,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB \(the load ended with exit code 137\)"),
-            "memswap_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB \(the load ended with exit code 137\).*"),
+            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB \(the load ended with exit code 137\)"),
+            "memswap_limit": (
+                "UNKNOWN",
+                r"not pressed: largest sample \d+ MiB \(the load ended with exit code 137\).*",
+            ),
         },
     ),
     "processes: a fork is refused": (
@@ -120,8 +126,11 @@ EXACT = {
         3,
         0,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB"),
-            "memswap_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB(; this host has no swap to press with)?"),
+            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB"),
+            "memswap_limit": (
+                "UNKNOWN",
+                r"not pressed: largest sample \d+ MiB(; this host has no swap to press with)?",
+            ),
             "cpu_limit": ("UNKNOWN", "not pressed: throttled in 0 of 3 windows needed"),
             "pids_limit": ("UNKNOWN", r"not pressed: \d processes, no fork refused"),
         },
@@ -132,8 +141,11 @@ EXACT = {
         3,
         0,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB"),
-            "memswap_limit": ("UNKNOWN", r"not pressed: peak \d+ MiB(; this host has no swap to press with)?"),
+            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB"),
+            "memswap_limit": (
+                "UNKNOWN",
+                r"not pressed: largest sample \d+ MiB(; this host has no swap to press with)?",
+            ),
             "cpu_limit": ("UNKNOWN", "CPU use over two seconds was not read"),
         },
     ),

@@ -48,9 +48,9 @@ def remove(directory):
 @pytest.fixture
 def process(cgroup):
     """A process in a PID namespace of its own, and its child, the first one there; in the cgroup."""
-    started = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "sleep 60 & sleep 60"])
+    started = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "sleep 60 & wait"])
     end = time.monotonic() + 10
-    while not (found := inside(started.pid)):
+    while not ((found := inside(started.pid)) and inside(found[0])):
         assert time.monotonic() < end
         time.sleep(0.02)
     for pid in (*found, *inside(found[0])):
