@@ -91,6 +91,9 @@ OUTCOMES = {
         "mem_limit", series(memory_peak_bytes=GIB + 129 * 4096, oom_kill=1), "BROKEN",
         "peak 1.00 GiB (1074270208 bytes) is above the limit",
     ),
+    "memory: nearly all of it": (
+        "mem_limit", series(memory_peak_bytes=int(0.98 * GIB)), "UNKNOWN", "not pressed: peak 1004 MiB",
+    ),
     "memory: a peak of before, and no load": (
         "mem_limit", [replace(one, memory_peak_bytes=GIB) for one in series()], "UNKNOWN",
         "not pressed: largest sample 300 MiB",
