@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spawner_limits.proof.evidence import Outcome, Verdict
+from spawner_limits.proof.series import Series
 from spawner_limits.units import format_size
 
 if TYPE_CHECKING:
@@ -76,16 +77,17 @@ def no_oom_kill(snapshots: Sequence[Snapshot], *, what: str = "") -> Verdict:
 
 
 def _kills(snapshots: Sequence[Snapshot], expected: str, fine: Callable[[int], bool], what: str) -> Verdict:
-    values = [one.oom_kill for one in snapshots if one.oom_kill is not None]
-    count = values[-1] - values[0] if values else None
+    series = Series(snapshots)
+    count = series.risen("oom_kill")
     name = f"OOM kills{what and ' '}{what}"
-    file = "memory.oom_control" if snapshots and snapshots[0].versions.get("memory") == 1 else "memory.events"
     return claim(
         name,
         expected=expected,
         seen=None if count is None else f"+{count}",
         holds=None if count is None else fine(count),
-        files=() if count is None else (f"{file} oom_kill: {values[0]} → {values[-1]}",),
+        files=()
+        if count is None
+        else (f"{series.file('oom_kill')}: {series.first('oom_kill')} → {series.last('oom_kill')}",),
         figures={"oom_kills": count},
     )
 

@@ -51,7 +51,6 @@ _KEPT_BYTES = 1 << 18
 """of each stream of a load, the end; a load may print without end"""
 _PASSES = 50
 _NOTICE_S = 1
-_LOOK_S = 0.1
 
 
 class RefusedError(UsageError):

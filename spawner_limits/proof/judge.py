@@ -310,9 +310,13 @@ def _excused(quota: Quota, window: Window, series: Series) -> bool:
     """
     if window.periods and window.used_s <= quota.counted_s(window):
         return True
-    due = [one.used_s - quota.cores * one.wall_s - quota.edge_s for one in series.steps(window)]
-    jump = max(0.0, window.steal_s, *due)
-    return window.used_s - jump <= quota.allows_s(window) or _paid_back(quota, window, series)
+    jump_s = max(window.steal_s, _jump_s(series, window, quota.cores, quota.edge_s))
+    return window.used_s - jump_s <= quota.allows_s(window) or _paid_back(quota, window, series)
+
+
+def _jump_s(series: Series, window: Window, cores: float, edge_s: float = 0.0) -> float:
+    """CPU time that the one step with the most of it has beside its due: what a moment's standstill leaves."""
+    return max((0.0, *(one.used_s - cores * one.wall_s - edge_s for one in series.steps(window))))
 
 
 def _paid_back(quota: Quota, window: Window, series: Series) -> bool:
@@ -320,8 +324,7 @@ def _paid_back(quota: Quota, window: Window, series: Series) -> bool:
     debt_s = window.used_s - quota.cores * window.wall_s
     end_ns = window.start_ns + round((window.wall_s + debt_s / quota.cores + 2 * quota.period_s) * windows.SECOND_NS)
     first = next((one for one in series.snapshots if one.monotonic_ns >= window.start_ns), None)
-    start_ns = window.start_ns + round(window.wall_s * windows.SECOND_NS)
-    later = [one for one in series.snapshots if start_ns < one.monotonic_ns <= end_ns]
+    later = [one for one in series.snapshots if window.end_ns < one.monotonic_ns <= end_ns]
     longer = [found for one in later if first is not None and (found := windows.between(first, one)) is not None]
     return any(not quota.is_above(one) for one in longer)
 
@@ -422,15 +425,12 @@ def _set_outcome(allowed: int, most: Window, long: Sequence[Window], evidence: E
 
 def _one_jump(allowed: int, window: Window, series: Series) -> bool:
     """Whether the window is within the set but for one step in it."""
-    jump = max((step.used_s - allowed * step.wall_s for step in series.steps(window)), default=0.0)
-    return window.used_s - max(0.0, jump) <= (1 + OVER) * allowed * (window.wall_s + window.delay_s)
+    return window.used_s - _jump_s(series, window, allowed) <= (1 + OVER) * allowed * (window.wall_s + window.delay_s)
 
 
 def _wanted(series: Series, window: Window) -> list[int]:
     """How many threads ran or wanted to, each time that somebody looked within the window."""
-    end_ns = window.start_ns + round(window.wall_s * windows.SECOND_NS)
-    inside = (one for one in series.snapshots if window.start_ns <= one.monotonic_ns <= end_ns)
-    return [one.runnable for one in inside if one.runnable is not None]
+    return [one.runnable for one in series.within(window) if one.runnable is not None]
 
 
 def _shares(expectation: Expectation, evidence: Evidence) -> Finding:

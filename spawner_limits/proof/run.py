@@ -213,7 +213,8 @@ class Prover:
         caps = {"mem_limit": trial.evidence.host.memory_bytes // 2, "pids_limit": 8192}
         if limits.cpu_shares is not None:
             # any shares but those that were promised: without any it would have 1024, which may be the same
-            caps["cpu_shares"] = min(2 * limits.cpu_shares, _MOST_SHARES) // (1 + (limits.cpu_shares == _MOST_SHARES))
+            promised = limits.cpu_shares
+            caps["cpu_shares"] = min(2 * promised, _MOST_SHARES) if promised < _MOST_SHARES else promised // 2
         return self._own_container(image, subject, command, caps)
 
     # -- one trial -----------------------------------------------------------------------------------------------
@@ -232,34 +233,54 @@ class Prover:
 
     def _press(self, container: Container, reader: Reader, subject: _Subject, command: Sequence[str]) -> Evidence:
         """One load, to its end or its time, and what was read meanwhile."""
-        guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
-        running: list[Command] = []
-        taken: list[Snapshot] = []
+        (running,), evidence = self._followed(container, reader, subject, [command], self.seconds)
+        return replace(evidence, load=self._load(container, command, running))
 
-        def wait(seconds: float) -> None:
-            if running:
-                running[0].wait(seconds)
+    def _own_press(self, container: Container, reader: Reader, subject: _Subject, press: presses.Press) -> Evidence:
+        """A load of our own, which need not end by itself."""
+        commands = [press.command] * press.count
+        (first, *_), evidence = self._followed(container, reader, subject, commands, press.seconds)
+        return replace(evidence, load=Load(command=press.called, exit_code=first.exit_code, oom_killed=None))
+
+    def _followed(
+        self,
+        container: Container,
+        reader: Reader,
+        subject: _Subject,
+        commands: Sequence[Sequence[str]],
+        seconds: float,
+    ) -> tuple[list[Command], Evidence]:
+        """Loads side by side, and what was read from before they began until after they were ended."""
+        guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
+        loads: list[Command] = []
+
+        def wait(for_s: float) -> None:
+            for load in loads:
+                if load.running:
+                    load.wait(for_s)
+                    break
             interrupt.check()
 
+        def over() -> bool:
+            return self.engine.deadline.passed or not any(one.running for one in loads)
+
         sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=wait)
-        over = self.engine.deadline
-        rounds = sampler.follow(
-            seconds=self.seconds, over=lambda: over.passed or (bool(running) and not running[0].running)
-        )
+        taken = [*sampler.limits()]
         try:
-            for (one,) in rounds:
+            loads += [Command(self.engine, container, one) for one in commands]
+            for (one,) in sampler.follow(seconds=seconds, over=over):
                 taken.append(one)
-                if not running:
-                    running.append(Command(self.engine, container, command))
                 self.watch.sample(subject.called, subject.limits, taken)
-            if running[0].running:
-                running[0].problem = f"the load did not end within {self.seconds} s and was ended"
+            for load in loads:
+                if load.running:
+                    load.problem = f"the load did not end within {self.seconds} s and was ended"
         finally:
-            if running:
-                running[0].stop()
+            for load in loads:
+                load.stop()
         interrupt.pause(INTERVAL_S)
         taken += sampler.limits()
-        return self._evidence(taken, self._load(container, command, running[0]), guard)
+        none = Load(command=(), exit_code=None, oom_killed=None)
+        return loads, self._evidence(taken, none, guard)
 
     def _pressed_again(self, container: Container, reader: Reader, subject: _Subject, trial: Trial) -> Trial:
         """Press by loads of our own what the notebook does not press, and again what others kept from being pressed.
@@ -275,23 +296,6 @@ class Prover:
                 self.watch.say(f"{subject.name}: {press.words}")
                 trial = self._with(trial, press, self._own_press(container, reader, subject, press), attempt + 1)
         return trial
-
-    def _own_press(self, container: Container, reader: Reader, subject: _Subject, press: presses.Press) -> Evidence:
-        guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
-        sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=interrupt.pause)
-        over = self.engine.deadline
-        loads = [Command(self.engine, container, press.command) for _ in range(press.count)]
-        taken: list[Snapshot] = []
-        try:
-            for (one,) in sampler.follow(
-                seconds=press.seconds, over=lambda: over.passed or not any(one.running for one in loads)
-            ):
-                taken.append(one)
-                self.watch.sample(subject.called, subject.limits, taken)
-        finally:
-            for load in loads:
-                load.stop()
-        return self._evidence(taken, Load(command=press.called, exit_code=loads[0].exit_code, oom_killed=None), guard)
 
     def _with(self, trial: Trial, press: presses.Press, evidence: Evidence, count: int) -> Trial:
         """The trial, with the verdicts of one more press in place of those that were UNKNOWN."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from spawner_limits.engines.base import DEFAULT_PERIOD_US
 from spawner_limits.kernel import v1, v2
 from spawner_limits.proof import windows
 from spawner_limits.units import cpus_in
@@ -25,7 +26,6 @@ _PEAKS: Mapping[str, str] = {"memory_current_bytes": "memory_peak_bytes", "pids_
 """gauge → the counter that keeps the most of it, in the cgroup's life"""
 _GROWING = ("cpu_usage_ns", "nr_periods", "nr_throttled", "oom_kill", "pids_max_events")
 """counters that no living cgroup's ever fall"""
-DEFAULT_PERIOD_US = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,6 +186,8 @@ class Series:
 
     def steps(self, window: Window) -> Iterator[Window]:
         """The windows between neighbouring snapshots within a window."""
-        end_ns = window.start_ns + int(window.wall_s * windows.SECOND_NS)
-        inside = [one for one in self.snapshots if window.start_ns <= one.monotonic_ns <= end_ns + 1]
-        return (step for pair in pairwise(inside) if (step := windows.between(*pair)) is not None)
+        return (step for pair in pairwise(self.within(window)) if (step := windows.between(*pair)) is not None)
+
+    def within(self, window: Window) -> list[Snapshot]:
+        """The snapshots of a window, its first and its last among them."""
+        return [one for one in self.snapshots if window.start_ns <= one.monotonic_ns <= window.end_ns]

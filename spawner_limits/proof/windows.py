@@ -35,6 +35,11 @@ class Window:
     """CPU time that the machine below took from the host meanwhile, as far as it tells"""
 
     @property
+    def end_ns(self) -> int:
+        """When it ended."""
+        return self.start_ns + round(self.wall_s * SECOND_NS)
+
+    @property
     def used_s(self) -> float:
         """CPU time used."""
         return self.cores * self.wall_s
@@ -88,5 +93,5 @@ def disjoint(windows: Iterable[Window]) -> Iterator[Window]:
     end_ns = 0
     for window in windows:
         if window.start_ns >= end_ns:
-            end_ns = window.start_ns + int(window.wall_s * SECOND_NS)
+            end_ns = window.end_ns
             yield window

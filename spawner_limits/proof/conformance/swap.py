@@ -21,6 +21,7 @@ from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.proof.conformance.setting import Setting, hold, made
 from spawner_limits.proof.conformance.update import lift
 from spawner_limits.proof.evidence import Outcome
+from spawner_limits.proof.series import Series
 from spawner_limits.units import MIB, format_size
 
 if TYPE_CHECKING:
@@ -158,14 +159,9 @@ def _judge_unlimited(told: Told) -> list[Verdict]:
 # -- what a load gets ----------------------------------------------------------------------------------------------
 
 
-def most_swapped(snapshots: Sequence[Snapshot]) -> int | None:
-    """The most swap that was seen in use, in bytes."""
-    return max((one.swap_current_bytes for one in snapshots if one.swap_current_bytes is not None), default=None)
-
-
 def swapped(snapshots: Sequence[Snapshot], *, least: int = 0, most: int) -> Verdict:
     """So much swap was used at the most, and at least once so much; in bytes."""
-    used = most_swapped(snapshots)
+    used = Series(snapshots).most("swap_current_bytes")
     expected = "none" if not most else f"{format_size(least)} to {format_size(most)}" if least else format_size(most)
     file = _USED[snapshots[0].versions.get("memory", 1) if snapshots else 1]
     return claim(
@@ -239,7 +235,10 @@ def _judge_total(total: Total) -> list[Verdict]:
 
 def _fits(fits: Evidence) -> Verdict:
     """The load lived. One that was killed shows nothing: what is being written to a slow swap counts in both."""
-    verdict, most = ended(fits.load.exit_code, 0, what=f"a load of {_FITS_MIB} MiB"), most_swapped(fits.snapshots)
+    verdict, most = (
+        ended(fits.load.exit_code, 0, what=f"a load of {_FITS_MIB} MiB"),
+        Series(fits.snapshots).most("swap_current_bytes"),
+    )
     if verdict.outcome is not Outcome.BROKEN or fits.load.exit_code != KILLED or most is None:
         return verdict
     reason = f"it was killed with {format_size(most)} swapped: this host did not write to its swap as fast as that"

@@ -33,7 +33,7 @@ def cores(snapshots: Sequence[Snapshot], begin_ns: int, factor: float = 1.0) -> 
     """Cores used, times `factor`; each point tells of the second before it."""
     return tuple(
         Point(
-            seconds=seconds(begin_ns, one.start_ns + int(one.wall_s * windows.SECOND_NS)),
+            seconds=seconds(begin_ns, one.end_ns),
             value=round(one.cores * factor, 4),
         )
         for one in windows.sliding(snapshots, WINDOW_S)

@@ -13,7 +13,6 @@ from spawner_limits.proof.experiments.stats import Stats
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
 
     from spawner_limits.engines.base import CgroupVersion
     from spawner_limits.kernel.snapshot import Snapshot
@@ -56,19 +55,18 @@ class Climb:
     @property
     def peak_bytes(self) -> int | None:
         """The most memory that the Linux kernel ever counted; on old ones, the largest sample."""
-        kept = most(one.memory_peak_bytes for one in self.snapshots)
-        return kept if kept is not None else most(one.memory_current_bytes for one in self.snapshots)
+        kept = self.evidence.series.most("memory_peak_bytes")
+        return kept if kept is not None else self.evidence.series.most("memory_current_bytes")
 
     @property
     def swap_bytes(self) -> int | None:
         """The most swap in a sample."""
-        return most(one.swap_current_bytes for one in self.snapshots)
+        return self.evidence.series.most("swap_current_bytes")
 
     @property
     def kills(self) -> int | None:
         """How often the OOM killer ended a process of the container."""
-        read = [one.oom_kill for one in self.snapshots if one.oom_kill is not None]
-        return read[-1] - read[0] if read else None
+        return self.evidence.series.risen("oom_kill")
 
     def memory(self) -> Line:
         """Memory over time."""
@@ -77,11 +75,6 @@ class Climb:
     def swap(self) -> Line:
         """Swap over time."""
         return lines.values(self.snapshots, self.snapshots[0].monotonic_ns, lambda one: one.swap_current_bytes)
-
-
-def most(values: Iterable[int | None]) -> int | None:
-    """The largest that was read."""
-    return max((one for one in values if one is not None), default=None)
 
 
 def size(size_bytes: int | None) -> str:

@@ -10,7 +10,7 @@ from spawner_limits.proof.conformance.setting import Setting, hold
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.proof.experiments import lines
 from spawner_limits.proof.experiments.experiment import Experiment, Figure, Judged
-from spawner_limits.proof.experiments.stairs import STEP_MIB, Climb, climbed, most, size
+from spawner_limits.proof.experiments.stairs import STEP_MIB, Climb, climbed, size
 from spawner_limits.proof.plot import Plot
 from spawner_limits.units import MIB
 
@@ -150,7 +150,7 @@ def _findings(without: Climb, with_swap: Climb, judged: tuple[Judged, ...]) -> t
             f"{one.part}: {one.verdict.field} is {one.verdict.outcome}: {one.verdict.reason}." for one in wrong
         )
     more = with_swap.reached_bytes - without.reached_bytes
-    largest = most((with_swap.swap_bytes, 0)) or 0
+    largest = with_swap.swap_bytes or 0
     return (
         (
             f"Both limits HELD. Without swap the process was ended after {size(without.reached_bytes)}, with "
