@@ -171,6 +171,7 @@ def test_a_process_that_is_giving_back_its_memory_has_not_escaped():
                 found = whereabouts.outside(large)
             except CgroupError:
                 break
+            assert processes.stray(whereabouts, large) == {}
             if now := identity(large):
                 assert (now, found) == (known, {})
             elsewhere += bool(found)

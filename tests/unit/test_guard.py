@@ -94,8 +94,8 @@ def test_what_stays_is_no_stray(cgroup, process):
 def test_what_left_before_anybody_looked_is_found_by_its_namespace(cgroup, process):
     """Moved out right after its birth, it was in none of the lists that were read."""
     (child, *_) = inside(process)
-    memory = cgroup.directories["memory"]
-    (memory.parent / "cgroup.procs").write_text(str(child))
+    move(child, {directory.parent for directory in cgroup.directories.values()})
+    assert child not in processes.members(cgroup)
     guard = Guard(cgroup, process, time.sleep)
     guard.look(taken(1))
     assert "memory" in guard.strays

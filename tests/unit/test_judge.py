@@ -295,6 +295,36 @@ def test_stolen_time_is_no_excess():
     assert verdict("cpu_limit", [replace(one, steal_ns=0) for one in stolen]).outcome is Outcome.BROKEN
 
 
+def test_swap_that_is_allowed_must_be_used():
+    """Memory alone comes within 99 % of a limit of both that is little above it."""
+    limits = Limits(mem_limit=GIB, memswap_limit=GIB + 8 * MIB)
+    files = FILES_V1 | {"memory.memsw.limit_in_bytes": str(GIB + 8 * MIB)}
+    host = replace(HOST, swap_bytes=GIB)
+    alone = verdict("memswap_limit", series(files=files, limits=files, **PRESSED), limits, host=host)
+    assert (alone.outcome, alone.reason) == (Outcome.UNKNOWN, "not pressed: 0 / 8 MiB (0%) of the swap in it was used")
+    both = PRESSED | {"memsw_peak_bytes": GIB + 8 * MIB, "swap_current_bytes": 8 * MIB}
+    assert verdict("memswap_limit", series(files=files, limits=files, **both), limits, host=host).outcome is (
+        Outcome.HELD
+    )
+
+
+def test_what_the_kernel_has_given_out_is_no_excess():
+    """By its own count of periods more time went by than by our clock, which was read late."""
+    taken = series(cores=0.54)
+    slow = [replace(one, nr_periods=round(1.1 * step), nr_throttled=step) for step, one in enumerate(taken)]
+    assert verdict("cpu_limit", slow).outcome is Outcome.UNKNOWN
+    assert verdict("cpu_limit", taken).outcome is Outcome.BROKEN
+
+
+def test_a_small_quota_is_pressed_for_longer():
+    """A slice on each CPU is more than a hundredth of a core is given in eight seconds."""
+    files = FILES_V1 | {"cpu.cfs_quota_us": "1000"}
+    found = verdict("cpu_limit", series(8, cores=0.01, files=files), Limits(cpu_limit=0.01))
+    assert (found.outcome, found.reason) == (
+        Outcome.UNKNOWN, "not pressed for long enough: 8 of 18 s, which so small a quota needs to be told from more",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("cores", "limit", "used"), [(2, 0.01, 0.015), (64, 0.1, 0.26)])
 def test_a_small_quota_has_no_slack_for_each_window(cores, limit, used):
     """A slice for each CPU of the host counts once over all that was pressed: half as much again is not HELD."""
@@ -448,7 +478,16 @@ def trial(outcome, *, control=False):
     )
 
 
+def by_file_alone():
+    """A control that a file makes BROKEN, and no load."""
+    control = trial("UNKNOWN", control=True)
+    (memory,) = control.verdicts
+    return replace(control, verdicts=(replace(memory, outcome=Outcome.BROKEN),))
+
+
 EXITS = {
+    "a control that only its file breaks": ([trial("HELD"), by_file_alone()], 1),
+    "a control, and nothing held that it could break": ([trial("UNKNOWN"), trial("BROKEN", control=True)], 1),
     "all held": ([trial("HELD")], 0),
     "one broken": ([trial("HELD"), trial("BROKEN")], 1),
     "one unknown": ([trial("HELD"), trial("UNKNOWN")], 3),

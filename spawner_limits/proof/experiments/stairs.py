@@ -13,7 +13,6 @@ from spawner_limits.proof.experiments.stats import Stats
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-
     from spawner_limits.engines.base import CgroupVersion
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.conformance.bench import Bench
