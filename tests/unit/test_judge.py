@@ -273,6 +273,12 @@ def test_one_window_a_bit_above_is_no_proof():
     assert verdict("cpu_limit", with_extra(series(), 30, 0.25)).outcome is Outcome.UNKNOWN
 
 
+def test_an_excess_that_is_paid_back_at_once_is_none():
+    """The kernel gives nothing until it is even, however often the machine was held up just before."""
+    paid = with_extra(with_extra(with_extra(series(), 30, 0.1), 31, 0.1), 32, 0.1)
+    assert verdict("cpu_limit", paid).outcome is Outcome.UNKNOWN
+
+
 def test_a_machine_that_stood_still_is_no_excess():
     """For 0.15 s both the clock and the charged time ran on, in one step: nothing is known, and nothing is BROKEN."""
     files = FILES_V1 | {"cpu.cfs_quota_us": "25000"}
@@ -392,6 +398,10 @@ SHARES = {
         contest(mine=174 / 274, weights=("174", "100"), name="cpu.weight"), "HELD",
         "weight 174 against a sibling's 100 on one CPU for 5 s",
     ),
+    "a bit more than two thirds": (
+        contest(mine=0.69), "BROKEN",
+        "weight 2048 against a sibling's 1024 on one CPU for 5 s gave 69.0%, expected 66.7%",
+    ),
     "half, not two thirds": (
         contest(mine=0.5), "BROKEN",
         "weight 2048 against a sibling's 1024 on one CPU for 5 s gave 50.0%, expected 66.7%",
@@ -424,6 +434,24 @@ def test_shares(one, outcome, reason):
 def wanting(threads, **load):
     """A series in which so many threads wanted a CPU, each time that somebody looked."""
     return [replace(one, runnable=None if step % 5 else threads) for step, one in enumerate(series(**load))]
+
+
+def test_shares_that_were_not_given_break_by_the_load():
+    """Judged by the weight that should be there: by its own, a container without shares would always hold."""
+    files = FILES_V1 | {"cpu.shares": "1024"}
+    one = contest(mine=0.5, weights=("1024", "1024"))
+    found = verdict("cpu_shares", series(files=files), Limits(cpu_shares=2048), contest=one)
+    assert (found.outcome, found.under_load) == (Outcome.BROKEN, Outcome.BROKEN)
+
+
+@pytest.mark.parametrize(("driver", "quota", "outcome"), [
+    ("cgroupfs", "33300", "HELD"), ("cgroupfs", "34000", "BROKEN"), ("systemd", "34000", "HELD"),
+])  # fmt: skip
+def test_a_quota_that_systemd_rounds_up_is_judged_as_it_is_shown(driver, quota, outcome):
+    """Where systemd writes it, 0.333 cores are 0.34; where nobody rounds, another quota is another limit."""
+    taken = series(cores=int(quota) / 100_000, files=FILES_V1 | {"cpu.cfs_quota_us": quota})
+    (found,) = judge(translate(Limits(cpu_limit=0.333), driver=driver).expect, evidence(taken))
+    assert found.outcome is Outcome(outcome)
 
 
 CPUSET = {
