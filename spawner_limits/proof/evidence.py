@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from spawner_limits.proof.series import Series
+from spawner_limits.proof.tolerances import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +73,7 @@ class Contest:
     rivals: tuple[tuple[Snapshot, Snapshot], ...]
     cpus: int = 1
     """that they contend for"""
-    tolerance: float = 0.02
+    tolerance: float = SHARE
     """relative error of a share that the kernel's scheduler is allowed: it grows with the number of CPUs"""
     others_s: float = 0.0
     """CPU time in the containers that was not used by the loads that contended, in the window"""

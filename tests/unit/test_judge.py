@@ -275,8 +275,17 @@ def test_one_window_a_bit_above_is_no_proof():
 
 def test_an_excess_that_is_paid_back_at_once_is_none():
     """The kernel gives nothing until it is even, however often the machine was held up just before."""
-    paid = with_extra(with_extra(with_extra(series(), 30, 0.1), 31, 0.1), 32, 0.1)
+    extra = [0.0] * 30 + [0.1, 0.2, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05] + [0.0] * 63
+    paid = [
+        replace(one, cpu_usage_ns=one.cpu_usage_ns + round(more * SECOND))
+        for one, more in zip(series(), extra, strict=True)
+    ]
     assert verdict("cpu_limit", paid).outcome is Outcome.UNKNOWN
+    kept = [
+        replace(one, cpu_usage_ns=one.cpu_usage_ns + round(max(extra[: step + 1]) * SECOND))
+        for step, one in enumerate(series())
+    ]
+    assert verdict("cpu_limit", kept).outcome is Outcome.BROKEN
 
 
 def test_a_machine_that_stood_still_is_no_excess():
