@@ -64,7 +64,7 @@ def python(script, *arguments):
 
 
 PEAK = r"peak 64 MiB"
-NO_SWAP = r"not pressed: largest sample \d+ MiB; this host has no swap to press with"
+NO_SWAP = r"not pressed: (peak|largest sample) \d+ [KM]iB; this host has no swap to press with"
 EXACT = {
     # options, load, exit code, the load's own exit code, verdicts
     "memory: a hog is killed by the OOM killer": (
@@ -83,10 +83,10 @@ EXACT = {
         3,
         0,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB"),
+            "mem_limit": ("UNKNOWN", r"not pressed: (peak|largest sample) \d+ [KM]iB"),
             "memswap_limit": (
                 "UNKNOWN",
-                r"not pressed: largest sample \d+ MiB(; this host has no swap to press with)?",
+                r"not pressed: (peak|largest sample) \d+ [KM]iB(; this host has no swap to press with)?",
             ),
         },
     ),
@@ -106,10 +106,10 @@ EXACT = {
         3,
         137,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB \(the load ended with exit code 137\)"),
+            "mem_limit": ("UNKNOWN", r"not pressed: (peak|largest sample) \d+ [KM]iB \(the load ended with exit code 137\)"),
             "memswap_limit": (
                 "UNKNOWN",
-                r"not pressed: largest sample \d+ MiB \(the load ended with exit code 137\).*",
+                r"not pressed: (peak|largest sample) \d+ [KM]iB \(the load ended with exit code 137\).*",
             ),
         },
     ),
@@ -126,10 +126,10 @@ EXACT = {
         3,
         0,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB"),
+            "mem_limit": ("UNKNOWN", r"not pressed: (peak|largest sample) \d+ [KM]iB"),
             "memswap_limit": (
                 "UNKNOWN",
-                r"not pressed: largest sample \d+ MiB(; this host has no swap to press with)?",
+                r"not pressed: (peak|largest sample) \d+ [KM]iB(; this host has no swap to press with)?",
             ),
             "cpu_limit": ("UNKNOWN", "not pressed: throttled in 0 of 3 windows needed"),
             "pids_limit": ("UNKNOWN", r"not pressed: \d processes, no fork refused"),
@@ -141,10 +141,10 @@ EXACT = {
         3,
         0,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: largest sample \d+ MiB"),
+            "mem_limit": ("UNKNOWN", r"not pressed: (peak|largest sample) \d+ [KM]iB"),
             "memswap_limit": (
                 "UNKNOWN",
-                r"not pressed: largest sample \d+ MiB(; this host has no swap to press with)?",
+                r"not pressed: (peak|largest sample) \d+ [KM]iB(; this host has no swap to press with)?",
             ),
             "cpu_limit": ("UNKNOWN", "CPU use over two seconds was not read"),
         },
