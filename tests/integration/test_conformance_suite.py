@@ -147,8 +147,8 @@ class Meter:
 
 @pytest.mark.alone  # it counts what runs at the same moment
 def test_quotas_side_by_side_leave_room():
-    """Of the CPUs, three quarters may be taken at the same time; what takes more than all of them goes alone."""
-    meter, share = Meter(), 0.3 * os.cpu_count()
+    """Of the CPUs, half may be taken at the same time; what takes more than all of them goes alone."""
+    meter, share = Meter(), 0.25 * os.cpu_count()
     run(*(case(meter.taking(share), number=number, pace=Pace.QUOTA, cores=share) for number in range(1, 7)))
     # two at a time: a third one would find a worker, and too few CPUs
     assert WORKERS > 2

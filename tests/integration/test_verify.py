@@ -236,7 +236,7 @@ CPU = {
     "one CPU of two": (
         {"cpuset-cpus": "0"},
         ("stress-ng", "--cpu", "2", "--timeout", "5"),
-        {"cpuset_cpus": "every allowed CPU was busy, and no more was used than they have"},
+        {"cpuset_cpus": "every allowed CPU was busy and more was wanted, and no more was used than they have"},
     ),
     "a share against a sibling": (
         {"cpu-shares": "2048"},
