@@ -106,7 +106,10 @@ EXACT = {
         3,
         137,
         {
-            "mem_limit": ("UNKNOWN", r"not pressed: (peak|largest sample) \d+ [KM]iB \(the load ended with exit code 137\)"),
+            "mem_limit": (
+                "UNKNOWN",
+                r"not pressed: (peak|largest sample) \d+ [KM]iB \(the load ended with exit code 137\)",
+            ),
             "memswap_limit": (
                 "UNKNOWN",
                 r"not pressed: (peak|largest sample) \d+ [KM]iB \(the load ended with exit code 137\).*",
