@@ -142,7 +142,7 @@ def without_unit(systemd):
 
 
 def test_the_slice_above_all_servers(without_unit, container):
-    """It has no caps until it has a unit file; at the next server's start they count for those that run already, too."""
+    """It has no caps until it has a unit file; at the next server's start they count for those that run, too."""
     server = container("server", "--cgroup-parent", "spawner-limits.slice", "-m", "64m", "--cpus", "1")
     above = "/sys/fs/cgroup/spawner.slice/spawner-limits.slice"
     assert server.cgroup == f"{above}/docker-{server.id}.scope"
