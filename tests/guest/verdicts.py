@@ -46,8 +46,12 @@ def report(guest: Guest, *options: str) -> dict[str, Any]:
 
 def experiment(guest: Guest, name: str) -> tuple[int, dict[str, Any] | None, str]:
     """Exit code, report and errors of an experiment."""
-    ran = guest.run(["spawner-limits", "experiment", name, "--image", IMAGE, "--json", "-"], timeout=280)
-    return ran.code, json.loads(ran.stdout) if ran.stdout else None, ran.stderr
+    for _ in range(TRIES):
+        ran = guest.run(["spawner-limits", "experiment", name, "--image", IMAGE, "--json", "-"], timeout=280)
+        document = json.loads(ran.stdout) if ran.stdout else None
+        if document is None or document["outcome"] != "UNKNOWN":
+            break
+    return ran.code, document, ran.stderr
 
 
 def _run(guest: Guest, *options: str) -> dict[str, Any]:

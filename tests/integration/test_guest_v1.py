@@ -18,6 +18,6 @@ def test_the_cases_of_swap(guests):
 def test_experiments(guests, name):
     """Ten MiB more; 0 is killed, 60 swaps."""
     code, document, told = experiment(guests("v1"), name)
-    assert (code, document and document["outcome"]) == (0, "HELD"), told
+    assert (code, document and document["outcome"]) == (0, "HELD"), (document and document["findings"], told)
     swapped = [one["swap_bytes"] for one in document["figures"] if "swap_bytes" in one]
     assert swapped[0] == 0 < swapped[1]
