@@ -482,12 +482,17 @@ def _shared(contest: Contest, measured: Sequence[Window], weights: Sequence[int]
     if busy < SATURATED * contest.cpus:
         whose = f"the CPU was only {busy:.0%} theirs" if contest.cpus == 1 else f"only {busy:.2f} CPUs were theirs"
         return Outcome.UNKNOWN, f"{whose}: something else is busy here"
-    if busy > (1 + OVER) * contest.cpus or contest.others_s > OVER * measured[0].wall_s:
-        more = f"{max(busy - contest.cpus, contest.others_s / measured[0].wall_s):.2f} cores"
+    # what else ran in the containers took of the share where it ran on these CPUs, and nothing where it did not
+    others = max(contest.others_s / measured[0].wall_s, busy - contest.cpus, 0.0)
+    loads = max(busy - others, 0.001)
+    least, most = (measured[0].cores - others) / loads, measured[0].cores / loads
+    tolerated = contest.tolerance * expected
+    if most < expected - tolerated or least > expected + tolerated:
+        return Outcome.BROKEN, f"{told} gave {share:.1%}, expected {expected:.1%}"
+    if loads < SATURATED * contest.cpus or least < expected - tolerated or most > expected + tolerated:
+        more = f"{others:.2f} cores"
         return Outcome.UNKNOWN, f"something else runs in these containers and used {more}: the share can't be told"
-    if abs(share - expected) <= contest.tolerance * expected:
-        return Outcome.HELD, told
-    return Outcome.BROKEN, f"{told} gave {share:.1%}, expected {expected:.1%}"
+    return Outcome.HELD, told
 
 
 def _weight(snapshot: Snapshot) -> int | None:
