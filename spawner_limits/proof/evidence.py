@@ -75,8 +75,8 @@ class Contest:
     """that they contend for"""
     tolerance: float = SHARE
     """relative error of a share that the kernel's scheduler is allowed: it grows with the number of CPUs"""
-    others_s: float = 0.0
-    """CPU time in the containers that was not used by the loads that contended, in the window"""
+    others_s: tuple[float, float] = (0.0, 0.0)
+    """CPU time in the subject's container that its contending load did not use, in the window; and in all rivals'"""
 
 
 class Outcome(StrEnum):

@@ -482,17 +482,48 @@ def _shared(contest: Contest, measured: Sequence[Window], weights: Sequence[int]
     if busy < SATURATED * contest.cpus:
         whose = f"the CPU was only {busy:.0%} theirs" if contest.cpus == 1 else f"only {busy:.2f} CPUs were theirs"
         return Outcome.UNKNOWN, f"{whose}: something else is busy here"
-    # what else ran in the containers took of the share where it ran on these CPUs, and nothing where it did not
-    others = max(contest.others_s / measured[0].wall_s, busy - contest.cpus, 0.0)
-    loads = max(busy - others, 0.001)
-    least, most = (measured[0].cores - others) / loads, measured[0].cores / loads
+    span = _span(contest, measured)
     tolerated = contest.tolerance * expected
-    if most < expected - tolerated or least > expected + tolerated:
+    if span.most < expected - tolerated or span.least > expected + tolerated:
         return Outcome.BROKEN, f"{told} gave {share:.1%}, expected {expected:.1%}"
-    if loads < SATURATED * contest.cpus or least < expected - tolerated or most > expected + tolerated:
-        more = f"{others:.2f} cores"
+    certain = expected - tolerated <= span.least and span.most <= expected + tolerated
+    if not certain or busy - span.others < SATURATED * contest.cpus:
+        more = f"{span.others:.2f} cores"
         return Outcome.UNKNOWN, f"something else runs in these containers and used {more}: the share can't be told"
     return Outcome.HELD, told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Span:
+    """Where a share of the CPUs that were contended for lies."""
+
+    least: float
+    most: float
+    others: float
+    """cores that something else in the containers used"""
+
+
+def _span(contest: Contest, measured: Sequence[Window]) -> _Span:
+    """What else ran took of its container's share where it ran on these CPUs, and nothing where it ran on others.
+
+    More than these CPUs have must have been used elsewhere.
+    """
+    wall_s, subject, busy = measured[0].wall_s, measured[0].cores, sum(one.cores for one in measured)
+    known = sum(contest.others_s) / wall_s
+    unknown = max(0.0, busy - (1 + OVER) * contest.cpus - known)
+    mine, theirs = (one / wall_s + unknown for one in contest.others_s)
+    beyond = min(max(0.0, busy - contest.cpus), known + unknown)
+    mine, theirs = min(mine, subject), min(theirs, busy - subject)
+
+    def share(elsewhere: float, of_rivals: float) -> float:
+        left = busy - elsewhere - of_rivals
+        return (subject - elsewhere) / left if left > 0 else 0.0
+
+    return _Span(
+        least=share(mine, max(0.0, beyond - mine)),
+        most=share(max(0.0, beyond - theirs), theirs),
+        others=max(known + unknown, busy - contest.cpus),
+    )
 
 
 def _weight(snapshot: Snapshot) -> int | None:

@@ -426,18 +426,18 @@ SHARES = {
         "something else runs in these containers and used 0.05 cores: the share can't be told",
     ),
     "something else in the container": (
-        replace(contest(), others_s=0.5), "UNKNOWN",
+        replace(contest(), others_s=(0.5, 0.0)), "UNKNOWN",
         "something else runs in these containers and used 0.10 cores: the share can't be told",
     ),
     "a little else, wherever it ran": (
-        replace(contest(), others_s=0.05), "HELD", "weight 2048 against a sibling's 1024 on one CPU for 5 s",
+        replace(contest(), others_s=(0.05, 0.0)), "HELD", "weight 2048 against a sibling's 1024 on one CPU for 5 s",
     ),
     "a little else, which decides": (
-        replace(contest(mine=0.675), others_s=0.05), "UNKNOWN",
+        replace(contest(mine=0.655), others_s=(0.05, 0.0)), "UNKNOWN",
         "something else runs in these containers and used 0.01 cores: the share can't be told",
     ),
     "a little else, and far too much": (
-        replace(contest(mine=0.75), others_s=0.1), "BROKEN",
+        replace(contest(mine=0.75), others_s=(0.1, 0.0)), "BROKEN",
         "weight 2048 against a sibling's 1024 on one CPU for 5 s gave 75.0%, expected 66.7%",
     ),
     "no contest": (None, "UNKNOWN", "not pressed: a share shows only when a sibling wants the same CPU"),

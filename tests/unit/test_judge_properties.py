@@ -161,20 +161,27 @@ def test_a_quota_that_is_held_was_not_passed(cores, limit, times, seconds):
 
 
 @settings(max_examples=200, deadline=None)
-@given(mine=st.floats(0.6, 0.75), busy=st.floats(0.9, 1.1), others=st.one_of(st.just(0.0), st.floats(0, 0.5)))
-def test_shares_that_are_held_were_contested(mine, busy, others):
-    """The CPU was the loads', and their share was the weights', wherever the others ran; and BROKEN it was nowhere."""
+@given(
+    mine=st.floats(0.6, 0.75),
+    theirs=st.floats(0.2, 0.45),
+    here=st.tuples(st.floats(0, 0.1), st.floats(0, 0.1)),
+    elsewhere=st.tuples(*[st.one_of(st.just(0.0), st.floats(0, 0.1))] * 2),
+)
+def test_shares_that_are_held_were_contested(mine, theirs, here, elsewhere):
+    """The CPU was the loads', and its share was the weights', wherever the others ran; and BROKEN it was not that."""
+    assume(mine + theirs <= 1)
+    used, other = mine + elsewhere[0], theirs + elsewhere[1]
+    assume(here[0] <= mine and here[1] <= theirs)
     files = FILES_V1 | {"cpu.shares": "2048"}
-    one = replace(contest(mine=mine, busy=busy), others_s=others)
+    others = tuple(5 * (one + two) for one, two in zip(here, elsewhere, strict=True))
+    one = replace(contest(mine=used / (used + other), busy=used + other), others_s=others)
     found = verdicts(series(files=files), Limits(cpu_shares=2048), contest=one)["cpu_shares"]
-    beside = max(others / 5, busy - 1, 0)
-    shares = (mine * busy - beside) / (busy - beside), mine, mine * busy / (busy - beside)
-    right = [abs(share - 2 / 3) <= SHARE * 2 / 3 + 1e-6 for share in shares]
+    right = abs(mine / (mine + theirs) - 2 / 3) - SHARE * 2 / 3
     if found.outcome is Outcome.HELD:
-        assert busy - beside >= SATURATED - 1e-6
-        assert all(right)
+        assert mine + theirs >= SATURATED - 1e-6
+        assert right <= 1e-6
     if found.outcome is Outcome.BROKEN:
-        assert not any(right)
+        assert right > -1e-6
 
 
 @settings(max_examples=100, deadline=None)
