@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 MINIMAL = "spawner-limits/singleuser:minimal"
 TENSORFLOW = "spawner-limits/singleuser:tensorflow"
 COMMAND = Path(sys.executable).with_name("spawner-limits")
-pytest_plugins = ["tests.phases"]
+pytest_plugins = ["tests.phases", "tests.guest.fixtures"]
 
 
 def pytest_configure():

@@ -311,7 +311,9 @@ def _excused(quota: Quota, window: Window, series: Series) -> bool:
     if window.periods and window.used_s <= quota.counted_s(window):
         return True
     jump_s = max(window.steal_s, _jump_s(series, window, quota.cores, quota.edge_s))
-    return window.used_s - jump_s <= quota.allows_s(window) or _paid_back(quota, window, series)
+    # what ran before a jump may end at a period's edge, as it may before a window's end
+    beside_s = quota.edge_s if jump_s > quota.edge_s else 0.0
+    return window.used_s - jump_s - beside_s <= quota.allows_s(window) or _paid_back(quota, window, series)
 
 
 def _jump_s(series: Series, window: Window, cores: float, edge_s: float = 0.0) -> float:
@@ -483,8 +485,9 @@ def _shared(contest: Contest, measured: Sequence[Window], weights: Sequence[int]
         whose = f"the CPU was only {busy:.0%} theirs" if contest.cpus == 1 else f"only {busy:.2f} CPUs were theirs"
         return Outcome.UNKNOWN, f"{whose}: something else is busy here"
     span = _span(contest, measured)
-    tolerated = contest.tolerance * expected
-    if span.most < expected - tolerated or span.least > expected + tolerated:
+    tolerated, rest = contest.tolerance * expected, 1 - expected
+    # a weight is divided among the CPUs where its cgroup runs (calc_group_shares), so it counts less on each of them
+    if span.most < expected * (1 - span.mine) - tolerated or span.least > expected + rest * span.theirs + tolerated:
         return Outcome.BROKEN, f"{told} gave {share:.1%}, expected {expected:.1%}"
     certain = expected - tolerated <= span.least and span.most <= expected + tolerated
     if not certain or busy - span.others < SATURATED * contest.cpus:
@@ -499,6 +502,10 @@ class _Span:
 
     least: float
     most: float
+    mine: float
+    """of the time, something else may have run in the subject's container"""
+    theirs: float
+    """the same, in the rivals'"""
     others: float
     """cores that something else in the containers used"""
 
@@ -522,6 +529,8 @@ def _span(contest: Contest, measured: Sequence[Window]) -> _Span:
     return _Span(
         least=share(mine, max(0.0, beyond - mine)),
         most=share(max(0.0, beyond - theirs), theirs),
+        mine=min(1.0, mine),
+        theirs=min(1.0, theirs),
         others=max(known + unknown, busy - contest.cpus),
     )
 

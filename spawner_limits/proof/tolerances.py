@@ -83,7 +83,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
             f"the container and a sibling of known weight both wanted one CPU for 5 s, which had {SATURATED:.0%} of it "
             "or more"
         ),
-        within=f"its share is the weights', ± {SHARE:.0%} of it, wherever what else ran in the containers did",
+        within=f"its share is the weights', ± {SHARE:.0%} of it, whichever CPU the containers' other processes ran on",
         by="a sibling, and a load of `verify`",
     ),
     "cpuset_cpus": Tolerance(

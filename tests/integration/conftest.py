@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,6 @@ import docker
 from spawner_limits.engines import labels
 from spawner_limits.kernel.where import find
 from tests.conftest import COMMAND
-from tests.guest.guest import Guest, package
 
 TINY = "spawner-limits/test-tiny:1"
 """sh and some tools, 3 MB; made here, because no registry need be reachable"""
@@ -310,44 +309,3 @@ def mortal_verify(mortal):
     runs = Verify(mortal.client, DOCKER_HOST=mortal.host)
     yield runs
     runs.end_all()
-
-
-class Guests:
-    """Guests for a whole run: one at a time, kept until a test asks for another kind, or until it answers no more."""
-
-    def __init__(self):
-        self._stack, self._guest, self._kind = ExitStack(), None, None
-
-    def __call__(self, variant, suite="trixie"):
-        """One of that kind, with our package as it is now. What tests before left in it is still there."""
-        if self._kind != (suite, variant) or not self._guest.answers:
-            self.close()
-            self._guest = self._stack.enter_context(Guest(suite, variant))
-            self._guest.run(["true"], package())
-            self._kind = (suite, variant)
-        return self._guest
-
-    def close(self):
-        """End the one that runs."""
-        self._kind = None
-        self._stack.close()
-
-
-@pytest.fixture(scope="session")
-def guests():
-    """Guests by variant; a module that asks for two of them in turn has each started anew."""
-    running = Guests()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def systemd(guests):
-    """A host as most people's: systemd, cgroup v2, Docker's systemd driver, with swap and with networks."""
-    return guests("systemd")
-
-
-@pytest.fixture
-def v2(guests):
-    """A host with cgroup v2 and Docker's cgroupfs driver, with swap."""
-    return guests("v2")

@@ -300,6 +300,24 @@ def test_a_machine_that_stood_still_is_no_excess():
     assert verdict("cpu_limit", stopped, Limits(cpu_limit=0.25)).outcome is Outcome.UNKNOWN
 
 
+def test_a_machine_that_stands_still_again_and_again_is_no_excess():
+    """Each time both CPUs are charged, and before it a period may just have ended, so that some more was used."""
+
+    def used_s(step):  # 0.3 s on each of two CPUs, some of it paid back, and a period's edge before
+        times, after = divmod(max(0, step - 10), 20)
+        return 0.05 * step + 0.3 * times - 0.05 * min(after, 6) * (times > 0) + 0.3 * (times > 0) + 0.04 * (after > 15)
+
+    taken = [
+        replace(
+            one,
+            monotonic_ns=one.monotonic_ns + 300_000_000 * (max(0, step - 10) // 20),
+            cpu_usage_ns=round(used_s(step) * SECOND),
+        )
+        for step, one in enumerate(series())
+    ]
+    assert verdict("cpu_limit", taken).outcome is Outcome.UNKNOWN
+
+
 def test_stolen_time_is_no_excess():
     """What the machine below took from this host was charged to whoever ran then."""
     stolen = [
@@ -435,6 +453,10 @@ SHARES = {
     "a little else, which decides": (
         replace(contest(mine=0.655), others_s=(0.05, 0.0)), "UNKNOWN",
         "something else runs in these containers and used 0.01 cores: the share can't be told",
+    ),
+    "as much else elsewhere, which divides the weight": (
+        replace(contest(mine=0.75, busy=2.0), others_s=(5.0, 0.0)), "UNKNOWN",
+        "something else runs in these containers and used 1.00 cores: the share can't be told",
     ),
     "a little else, and far too much": (
         replace(contest(mine=0.75), others_s=(0.1, 0.0)), "BROKEN",

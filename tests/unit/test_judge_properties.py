@@ -181,7 +181,9 @@ def test_shares_that_are_held_were_contested(mine, theirs, here, elsewhere):
         assert mine + theirs >= SATURATED - 1e-6
         assert right <= 1e-6
     if found.outcome is Outcome.BROKEN:
+        share = mine / (mine + theirs)
         assert right > -1e-6
+        assert not 2 / 3 * (1 - elsewhere[0]) <= share <= 2 / 3 + elsewhere[1] / 3
 
 
 @settings(max_examples=100, deadline=None)
