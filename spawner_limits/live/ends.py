@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from spawner_limits.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from spawner_limits.kernel.kmsg import Whose
 
@@ -157,20 +157,19 @@ class End:
         return told.get(self.cause)
 
 
-def cause(
-    *, exit_code: int | None, died_at: datetime, oom_at: datetime | None, asked: Sequence[tuple[datetime, int]]
-) -> Cause:
+def cause(*, exit_code: int | None, died_at: datetime, oom_at: datetime | None, asked: Collection[int]) -> Cause:
     """Why a container ended.
 
-    `oom_at`: the last OOM kill in it. `asked`: the signals that the engine was asked to send to it, and when.
+    `oom_at`: when the last OOM kill in it was noted, which a busy host delays. `asked`: the signals that the engine was
+    asked to send to it. A SIGKILL that was asked for always ends it: what outlived an OOM kill till then did not die
+    of it, whichever of the two is noted first.
     """
-    since_oom = [one for at, one in asked if oom_at is None or at > oom_at]
-    is_recent = oom_at is not None and died_at - oom_at <= RECENT and signal.SIGKILL not in since_oom
+    is_recent = oom_at is not None and died_at - oom_at <= RECENT and signal.SIGKILL not in asked
     if is_recent and exit_code in (None, _SIGKILL):
         return "oom"
     if exit_code is None:
         return "vanished"
-    if signal.SIGTERM in since_oom:  # `docker stop`: then SIGKILL for who does not listen
+    if signal.SIGTERM in asked:  # `docker stop`: then SIGKILL for who does not listen
         return "stopped"
     if exit_code == _SIGKILL:
         return "killed"

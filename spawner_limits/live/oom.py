@@ -65,7 +65,7 @@ class _Watched:
     peak_bytes: int | None = None
     heard: datetime | None = None
     """the engine's last event about it"""
-    asked: list[tuple[datetime, int]] = field(default_factory=list)
+    asked: set[int] = field(default_factory=set)
     """signals that the engine was asked to send"""
     died: tuple[datetime, int | None] | None = None
     """when, and with which exit code"""
@@ -290,7 +290,7 @@ class Watcher:
                 self._count(one)
                 one.tally.event(event.at)
             case "kill" if event.signal is not None:
-                one.asked.append((event.at, event.signal))
+                one.asked.add(event.signal)
             case "die":
                 self._note_end(one, event.exit_code, event.at)
             case "destroy" if one.died is None:
