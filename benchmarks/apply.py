@@ -26,13 +26,13 @@ from benchmarks.spawners import IMAGE, yard
 from benchmarks.table import Target, ms, ratio, table, verdicts
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
-from spawner_limits.kernel.where import find
-from spawner_limits.live import host, servers
-from spawner_limits.live.apply import apply_all, plans
-from spawner_limits.live.plan import entitle
-from spawner_limits.live.service import POLICY_VARIABLE
-from spawner_limits.policy.file import parse
+from spawner_limits.kernel.cgroups import find
+from spawner_limits.lifecycle import host, servers
+from spawner_limits.lifecycle.apply import apply_all, plans
+from spawner_limits.lifecycle.plan import entitle
+from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
+from spawner_limits.service.keeper import POLICY_VARIABLE
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.spawners import Yard
-    from spawner_limits.live.plan import Machine
-    from spawner_limits.live.servers import Server
+    from spawner_limits.lifecycle.plan import Machine
+    from spawner_limits.lifecycle.servers import Server
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
@@ -237,7 +237,7 @@ def _service(herd: Herd) -> Iterator[None]:
     own |= {POLICY_VARIABLE: str(herd.path), "SPAWNER_LIMITS_RECORDS": str(herd.place.records.directory)}
     time.sleep(_SETTLED_S)
     with (herd.place.folder / "service.log").open("wb") as log:
-        command = [sys.executable, "-m", "spawner_limits.live.service"]
+        command = [sys.executable, "-m", "spawner_limits.service.keeper"]
         process = subprocess.Popen(command, env={**os.environ, **own}, stderr=log)
         try:
             herd.by_service()  # it has started, and has looked at all once

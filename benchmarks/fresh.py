@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.policy.file import load
-from spawner_limits.policy.standing import Standing
+from spawner_limits.policy.parse import load
+from spawner_limits.policy.reload import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING
 
 from benchmarks.hinted import OPENBLAS
 from benchmarks.table import table
+from spawner_limits.bench.engine import Command, Engine
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import LimitsError
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import Limits
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.proof.engine import Command, Engine
 from spawner_limits.proof.overhead.estimate import Estimate, estimate
-from spawner_limits.spawners.hints import THREADS, environment
+from spawner_limits.spawners.thread_env import THREADS, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from spawner_limits.bench.engine import Container
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.proof.engine import Container
 
 SCHEMA_VERSION = 1
 ROOT = Path(__file__).parents[1]

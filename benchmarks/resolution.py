@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from jupyterhub.spawner import Spawner
 
 from benchmarks import made
-from spawner_limits.policy.file import parse
-from spawner_limits.policy.request import Request
+from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
+from spawner_limits.policy.user_options import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

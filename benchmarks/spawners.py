@@ -25,8 +25,8 @@ from sqlalchemy.orm import Session
 from traitlets.config import Config
 
 import docker
-from spawner_limits.live import parent
-from spawner_limits.live.records import Records
+from spawner_limits.lifecycle import cgroup_parent
+from spawner_limits.lifecycle.records import Records
 from spawner_limits.spawners.docker import LimitedDockerSpawner
 from spawner_limits.spawners.setup import users_network
 
@@ -131,7 +131,7 @@ def yard() -> Iterator[Yard]:
         _close_watchers()
         _close_clients(made.kinds)
         with suppress(OSError):  # none was made, or the engine has not removed the last one below it yet
-            parent.remove(made.prefix)
+            cgroup_parent.remove(made.prefix)
         made.database.close()
         client.close()
         shutil.rmtree(folder)

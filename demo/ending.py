@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.proof.report import words
+from spawner_limits.report import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,7 +21,7 @@ import requests
 
 import docker
 from spawner_limits.errors import LimitsError, UnreachableError
-from spawner_limits.live import parent
+from spawner_limits.lifecycle import cgroup_parent
 from spawner_limits.spawners.setup import users_network
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class DemoHub:
         end = time.monotonic() + CGROUP_S
         while time.monotonic() < end:
             try:
-                return parent.remove(self.prefix)
+                return cgroup_parent.remove(self.prefix)
             except PermissionError:  # the engine made it, and we are not root
                 return None
             except OSError:

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spawner_limits.conformance.cases import CASES
 from spawner_limits.engines import docker as docker_engine
 from spawner_limits.engines import kube as kube_engine
 from spawner_limits.engines import swarm as swarm_engine
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import schema
-from spawner_limits.proof.conformance.cases import CASES
 from spawner_limits.proof.tolerances import TOLERANCES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from spawner_limits.cli import context, output
 from spawner_limits.cli import hub as hubs
-from spawner_limits.cli import out, running
 from spawner_limits.cli import plan as plans
 from spawner_limits.errors import UsageError
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from spawner_limits.live.apply import Applied
+    from spawner_limits.lifecycle.apply import Applied
     from spawner_limits.policy.model import Policy
 
 
 def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
-    users: running.Users = None,
-    file: running.File = running.POLICY,
-    under: running.Under = None,
+    users: context.Users = None,
+    file: context.File = context.POLICY,
+    under: context.Under = None,
     hub: hubs.Address = hubs.DEFAULT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, as `plan` does.")] = False,
     force: Annotated[
@@ -40,8 +40,8 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
     What needs a restart, and memory that is in use, stays as it is and is told.
     Exit code: 0 every server has what the policy gives, 1 one has not, 2 usage, 4 engine or hub not reachable.
     """
-    from spawner_limits.live.apply import apply_all  # noqa: PLC0415  the docker SDK
-    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
+    from spawner_limits.lifecycle.apply import apply_all  # noqa: PLC0415  the docker SDK
 
     if dry_run:
         plans.plan(users, file, under, hub, json)
@@ -51,18 +51,18 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
     with reachable():
         done = apply_all(engine.client, found, engine.records, engine.machine, force=force)
     if json:
-        out.show_json({"policy_sha256": policy.sha256, "servers": [_as_object(one) for one in done]})
+        output.show_json({"policy_sha256": policy.sha256, "servers": [_as_object(one) for one in done]})
     else:
-        out.show(*_told(done, len(found)))
+        output.show(*_told(done, len(found)))
     changed = _has_changed(file, policy)
     raise typer.Exit(int(changed or not all(one.holds for one in done)))
 
 
 def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
     """Say what may die, and go on only if that may be."""
-    from spawner_limits.live.plan import How  # noqa: PLC0415
+    from spawner_limits.lifecycle.plan import How  # noqa: PLC0415
 
-    stuck = {running.whose(one.server): step.why for one in found for step in one.steps if step.how is How.IMPOSSIBLE}
+    stuck = {context.whose(one.server): step.why for one in found for step in one.steps if step.how is How.IMPOSSIBLE}
     if stuck:
         told = "; ".join(f"{name}: {why}" for name, why in stuck.items())
         hubs.agree(f"Processes of these may be killed by the Linux kernel: {told}", yes=yes, asks=asks)
@@ -70,7 +70,7 @@ def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
 
 def _has_changed(file: Path, policy: Policy) -> bool:
     """Whether the policy is another one by now; then what was done may be of yesterday, and that is told."""
-    from spawner_limits.cli.source import content  # noqa: PLC0415  YAML
+    from spawner_limits.cli.policy_file import content  # noqa: PLC0415  YAML
 
     try:
         is_same = hashlib.sha256(content(file)).hexdigest() == policy.sha256
@@ -89,8 +89,8 @@ def _told(done: Sequence[Applied], count: int) -> Iterator[RenderableType]:
         yield Text(f"{'1 server runs' if count == 1 else f'{count} servers run'}, and nothing was to be changed"
                    if count else "no server runs on this machine")  # fmt: skip
     for one in done:
-        yield out.heading(f"{running.whose(one.plan.server)}: {'HELD' if one.holds else 'not as the policy says'}")
-        yield from (out.indented(line) for line in _lines(one))
+        yield output.heading(f"{context.whose(one.plan.server)}: {'HELD' if one.holds else 'not as the policy says'}")
+        yield from (output.indented(line) for line in _lines(one))
 
 
 def _lines(one: Applied) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _lines(one: Applied) -> Iterator[str]:
             yield f"{step.field} is still {step.has}, the policy gives {step.gives}" + (
                 f": {step.why}" if step.why else ""
             )
-    from spawner_limits.live.apply import short  # noqa: PLC0415  the docker SDK
+    from spawner_limits.lifecycle.apply import short  # noqa: PLC0415  the docker SDK
 
     yield from (f"the engine refused: {short(answer)}" for answer in one.refusals)
     yield from filter(None, (one.plan.problem, one.problem))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spawner_limits.cli import host, out
+from spawner_limits.cli import host, output
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS, tell
-from spawner_limits.policy import words
+from spawner_limits.policy import messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from spawner_limits.policy.capacity import Machine
+    from spawner_limits.policy.lint import Caution, Review, Summary
     from spawner_limits.policy.model import Policy
-    from spawner_limits.policy.review import Caution, Review, Summary
 
 _OF_A_KIND = 20
 """so many warnings of one kind are shown; JSON has all"""
@@ -49,19 +49,19 @@ def check(
         policy, found = _reviewed(file, machine, is_here=memory is None and cores is None)
     except PolicyError as error:
         if json:
-            out.show_json(_mistakes(file, error))
+            output.show_json(_mistakes(file, error))
         raise
     if json:
-        out.show_json(_as_object(policy, machine, found))
+        output.show_json(_as_object(policy, machine, found))
     else:
-        out.show(*_told(policy, machine, found))
+        output.show(*_told(policy, machine, found))
     raise typer.Exit(1 if strict and found.cautions else 0)
 
 
 def _reviewed(file: Path, machine: Machine, *, is_here: bool) -> tuple[Policy, Review]:
     """The policy and its review, the cautions with their places. PolicyError."""
-    from spawner_limits.cli.source import read  # noqa: PLC0415  here and below: YAML, which --help need not wait for
-    from spawner_limits.policy.review import placed, review  # noqa: PLC0415
+    from spawner_limits.cli.policy_file import read  # noqa: PLC0415  here and below: YAML, which --help need not wait for
+    from spawner_limits.policy.lint import placed, review  # noqa: PLC0415
 
     policy, data = read(file)
     found = review(policy, machine, now=datetime.now(UTC), version=host.cgroup_version() if is_here else None)
@@ -74,18 +74,18 @@ def _reviewed(file: Path, machine: Machine, *, is_here: bool) -> tuple[Policy, R
 def _told(policy: Policy, machine: Machine, found: Review) -> Iterator[RenderableType]:
     count = len(found.cautions)
     warnings = "no warnings" if not count else "1 warning" if count == 1 else f"{count} warnings"
-    yield out.heading(f"{policy.file} can be used; {warnings}")
+    yield output.heading(f"{policy.file} can be used; {warnings}")
     yield ""
-    yield out.rows([*_rows(found.summary, policy, machine)], _LABEL)
+    yield output.rows([*_rows(found.summary, policy, machine)], _LABEL)
     if count:
         yield ""
         yield from _warnings(policy.file, found.cautions)
 
 
 def _rows(summary: Summary, policy: Policy, machine: Machine) -> Iterator[tuple[str, str]]:
-    yield "Users", out.names(summary.users)
-    yield "Groups", out.names(summary.groups)
-    yield "Sizes", out.names(summary.sizes)
+    yield "Users", output.names(summary.users)
+    yield "Groups", output.names(summary.groups)
+    yield "Sizes", output.names(summary.sizes)
     label = "At most"
     for field, most in summary.loosest.items():
         yield label, f"{FIELDS[field].words} {tell(field, most.value)}, from {most.rule} (line {most.line})"
@@ -110,8 +110,8 @@ def _warnings(file: str, cautions: tuple[Caution, ...]) -> Iterator[RenderableTy
     for one in cautions:
         shown[one.kind] += 1
         if shown[one.kind] <= _OF_A_KIND:
-            yield out.heading(f"{file}:{one.line}:{one.column}: {words.dotted(one.path)}")
-            yield out.indented(one.message)
+            yield output.heading(f"{file}:{one.line}:{one.column}: {messages.dotted(one.path)}")
+            yield output.indented(one.message)
     more = sum(max(0, count - _OF_A_KIND) for count in shown.values())
     if more:
         yield f"and {more} more of these kinds; --json has all"
@@ -138,7 +138,7 @@ def _as_object(policy: Policy, machine: Machine, found: Review) -> dict[str, Any
         "groups": list(summary.groups),
         "sizes": list(summary.sizes),
         "at_most": {
-            out.KEYS[field]: {**out.known(most.value), "rule": most.rule, "line": most.line}
+            output.KEYS[field]: {**output.known(most.value), "rule": most.rule, "line": most.line}
             for field, most in summary.loosest.items()
         },
         "host": _host(summary, policy, machine),
@@ -148,7 +148,7 @@ def _as_object(policy: Policy, machine: Machine, found: Review) -> dict[str, Any
                 "file": policy.file,
                 "line": one.line,
                 "column": one.column,
-                "path": words.dotted(one.path),
+                "path": messages.dotted(one.path),
                 "message": one.message,
             }
             for one in found.cautions

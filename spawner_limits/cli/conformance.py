@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spawner_limits.cli import out, reports
+from spawner_limits.bench import interrupt
+from spawner_limits.cli import output, reports
 from spawner_limits.errors import UsageError
-from spawner_limits.policy.words import near, shown
-from spawner_limits.proof import interrupt
+from spawner_limits.policy.messages import near, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from rich.console import RenderableType
 
-    from spawner_limits.proof.conformance.case import AnyCase, ConformanceReport
+    from spawner_limits.conformance.case import AnyCase, ConformanceReport
 
 DEFAULT_IMAGE = "spawner-limits/singleuser:minimal"
 _CHOICE = "Which cases"
@@ -54,7 +54,7 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
     if list_:
         if wanted:
             raise UsageError(f"--list runs nothing, so there is no report for --{next(iter(wanted))}")
-        out.show(_listed(cases))
+        output.show(_listed(cases))
         raise typer.Exit
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
@@ -70,7 +70,7 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
 def _chosen(only: str | None, *, quick: bool) -> tuple[list[AnyCase], list[int]]:
     """The cases that are asked for, and the numbers of the others."""
     # the docker SDK takes 0.2 s to import, which the other verbs need not wait for
-    from spawner_limits.proof.conformance.cases import CASES  # noqa: PLC0415
+    from spawner_limits.conformance.cases import CASES  # noqa: PLC0415
 
     names = None if only is None else _names("--only", only, _known(CASES))
     chosen = [one for one in CASES if (names is None or names & _names_of(one)) and (one.quick or not quick)]
@@ -89,7 +89,7 @@ def _names_of(case: AnyCase) -> set[str]:
 
 
 def _accepted(accept: str | None) -> list[int]:
-    from spawner_limits.proof.conformance.cases import CASES  # noqa: PLC0415
+    from spawner_limits.conformance.cases import CASES  # noqa: PLC0415
 
     if accept is None:
         return []
@@ -115,7 +115,7 @@ def _expected(name: str, known: Sequence[str]) -> str:
 
 
 def _listed(cases: Iterable[AnyCase]) -> RenderableType:
-    from spawner_limits.proof.conformance.report.listing import listing  # noqa: PLC0415
+    from spawner_limits.conformance.report.listing import listing  # noqa: PLC0415
 
     return listing(cases)
 
@@ -124,16 +124,22 @@ def _listed(cases: Iterable[AnyCase]) -> RenderableType:
 
 
 def _run(image: str, cases: Sequence[AnyCase], left_out: list[int], accepted: list[int]) -> ConformanceReport:
+    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
     from spawner_limits.cli.progress import progress  # noqa: PLC0415
-    from spawner_limits.proof.conformance.suite import Suite  # noqa: PLC0415
-    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+    from spawner_limits.conformance.suite import Suite  # noqa: PLC0415
 
     with reachable(), progress(len(cases)) as (begin, say):
         return Suite(image=image, begin=begin, say=say).run(cases, left_out=left_out, accepted=accepted)
 
 
 def _write(report: ConformanceReport, wanted: dict[str, str], *, verbose: bool) -> None:
-    from spawner_limits.proof.conformance.report import full_table, table, to_html, to_json, to_junit  # noqa: PLC0415
+    from spawner_limits.conformance.report import (  # noqa: PLC0415
+        full_table,
+        table,
+        to_html,
+        to_json,
+        to_junit,
+    )
 
     renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
     reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)

@@ -10,16 +10,16 @@ import typer
 from rich.console import Console
 
 from spawner_limits import __version__
+from spawner_limits.bench import interrupt
 from spawner_limits.cli import reports
 from spawner_limits.errors import UsageError
-from spawner_limits.policy.words import nearest, shown
-from spawner_limits.proof import interrupt
+from spawner_limits.policy.messages import nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spawner_limits.proof.experiments.experiment import Done
-    from spawner_limits.proof.experiments.listed import Entry
+    from spawner_limits.experiments.experiment import Done
+    from spawner_limits.experiments.listed import Entry
 
 
 def experiment(
@@ -54,8 +54,8 @@ def experiment(
 
 def _done(name: str, image: str | None, seconds: float | None) -> Done:
     # the docker SDK takes 0.2 s to import, which the other verbs need not wait for
-    from spawner_limits.proof.conformance.case import CannotError  # noqa: PLC0415
-    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
+    from spawner_limits.conformance.case import CannotError  # noqa: PLC0415
 
     entry = _entry(name)
     if seconds is not None and entry.seconds is None:
@@ -69,7 +69,7 @@ def _done(name: str, image: str | None, seconds: float | None) -> Done:
 
 
 def _entry(name: str) -> Entry:
-    from spawner_limits.proof.experiments.listed import EXPERIMENTS  # noqa: PLC0415
+    from spawner_limits.experiments.listed import EXPERIMENTS  # noqa: PLC0415
 
     if name not in EXPERIMENTS:
         raise UsageError(f"{shown(name)}: no such experiment; {nearest(name, tuple(EXPERIMENTS))}")
@@ -77,9 +77,9 @@ def _entry(name: str) -> Entry:
 
 
 def _run(entry: Entry, image: str, seconds: float) -> Done:
-    from spawner_limits.proof.conformance.bench import Bench  # noqa: PLC0415
-    from spawner_limits.proof.engine import Engine  # noqa: PLC0415
-    from spawner_limits.proof.experiments.experiment import Done, Stage  # noqa: PLC0415
+    from spawner_limits.bench.engine import Engine  # noqa: PLC0415
+    from spawner_limits.conformance.trial import Bench  # noqa: PLC0415
+    from spawner_limits.experiments.experiment import Done, Stage  # noqa: PLC0415
 
     engine = Engine()
     engine.sweep()
@@ -102,7 +102,7 @@ def _say() -> Callable[[str], None]:
 
 
 def _write(done: Done, wanted: dict[str, str]) -> None:
-    from spawner_limits.proof.experiments.report import table, to_html, to_json  # noqa: PLC0415
+    from spawner_limits.experiments.report import table, to_html, to_json  # noqa: PLC0415
 
     renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
     reports.write(done, wanted, table=table, renderers=renderers)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.padding import Padding
 
-from spawner_limits.cli import host, out
+from spawner_limits.cli import host, output
 from spawner_limits.errors import RequestError, UsageError
 from spawner_limits.limits import FIELDS, tell
-from spawner_limits.policy import keys, words
-from spawner_limits.spawners import hints
+from spawner_limits.policy import keys, messages
+from spawner_limits.spawners import thread_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import RenderableType
 
-    from spawner_limits.engines.base import CgroupVersion, Enforcement, Expectation, KernelFile, Share
+    from spawner_limits.engines.enforcement import CgroupVersion, Enforcement, Expectation, KernelFile, Share
     from spawner_limits.policy.entitlement import Entitlement, Grant
     from spawner_limits.policy.model import Policy
 
@@ -78,7 +78,7 @@ def explain(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
     Last, what the Linux kernel's files must show once the server runs. The hub's groups are not asked for: give them.
     """
-    from spawner_limits.policy.file import load  # noqa: PLC0415  YAML, which --help need not wait for
+    from spawner_limits.policy.parse import load  # noqa: PLC0415  YAML, which --help need not wait for
 
     for option, name in (("USER", user), *(("--group", group) for group in groups or ())):
         _refuse_no_name(option, name)
@@ -88,21 +88,21 @@ def explain(  # noqa: PLR0913, PLR0917  the command's options are its interface
     asked = _Asked(user=user, groups=tuple(groups or ()), server=server, size=size, now=now)
     case = _Case(policy, asked, engine, version)
     if json:
-        out.show_json(_as_object(case))
+        output.show_json(_as_object(case))
     else:
-        out.show(*_told(case))
+        output.show(*_told(case))
 
 
 def _refuse_no_name(option: str, name: str) -> None:
     if not name or not name.isprintable() or name != name.strip():
-        raise UsageError(f"{option}: found {words.shown(name)}; expected a name, without blanks around it")
+        raise UsageError(f"{option}: found {messages.shown(name)}; expected a name, without blanks around it")
 
 
 def _moment(given: str) -> datetime:
     try:
         until = keys.read_until(given)
     except ValueError:
-        raise UsageError(f"--at: found {words.shown(given)}; {_AT}") from None
+        raise UsageError(f"--at: found {messages.shown(given)}; {_AT}") from None
     # as an `until`, a date counts to its end
     return until - timedelta(days=1) if len(given) == _DATE else until
 
@@ -134,16 +134,16 @@ class _Case:
 
 
 def _entitlement(policy: Policy, asked: _Asked) -> Entitlement:
-    from spawner_limits.policy.request import Request  # noqa: PLC0415
     from spawner_limits.policy.resolve import resolve  # noqa: PLC0415
+    from spawner_limits.policy.user_options import Request  # noqa: PLC0415
 
     who = (policy, asked.user, asked.groups, asked.server)
     try:
         return resolve(*who, now=asked.now, request=Request(size=asked.size))
     except RequestError:
         sizes = resolve(*who, now=asked.now).sizes
-    told = words.nearest(str(asked.size), sizes) if sizes else "the policy lets them pick none"
-    raise UsageError(f"--size: found {words.shown(str(asked.size))}; {told}")
+    told = messages.nearest(str(asked.size), sizes) if sizes else "the policy lets them pick none"
+    raise UsageError(f"--size: found {messages.shown(str(asked.size))}; {told}")
 
 
 def _translate(engine: EngineName) -> Callable[..., Enforcement]:
@@ -158,7 +158,7 @@ def _translate(engine: EngineName) -> Callable[..., Enforcement]:
 
 
 def _shares(enforcement: Enforcement, version: CgroupVersion) -> tuple[Share, ...]:
-    from spawner_limits.engines.base import shares_told  # noqa: PLC0415
+    from spawner_limits.engines.enforcement import shares_told  # noqa: PLC0415
 
     asked = [one.value for one in enforcement.expect if one.field == "cpu_shares" and one.value is not None]
     return shares_told(int(asked[0]), version) if asked else ()
@@ -169,18 +169,18 @@ def _shares(enforcement: Enforcement, version: CgroupVersion) -> tuple[Share, ..
 
 def _told(case: _Case) -> Iterator[RenderableType]:
     entitlement = case.entitlement
-    yield out.heading(_who(case))
+    yield output.heading(_who(case))
     for note in _notes(case):
-        yield out.indented(note)
+        yield output.indented(note)
     yield ""
-    yield out.rows([*_limits(entitlement)], _RESOURCE, _LIMIT, head=("Resource", "Limit", "From"))
+    yield output.rows([*_limits(entitlement)], _RESOURCE, _LIMIT, head=("Resource", "Limit", "From"))
     if entitlement.sizes:
         yield ""
         yield f"Sizes that may be picked: {', '.join(_marked(entitlement))}"
     if entitlement.servers:
         yield ""
-        yield out.heading("All servers of this user together")
-        yield out.rows([*_servers(entitlement)], _RESOURCE, _LIMIT)
+        yield output.heading("All servers of this user together")
+        yield output.rows([*_servers(entitlement)], _RESOURCE, _LIMIT)
     yield ""
     yield f"Thread hints: {_hinted(entitlement)}"
     yield from _told_of_engine(case)
@@ -188,7 +188,7 @@ def _told(case: _Case) -> Iterator[RenderableType]:
 
 def _who(case: _Case) -> str:
     entitlement = case.entitlement
-    server = f", server {words.shown(entitlement.server)}" if entitlement.server else ""
+    server = f", server {messages.shown(entitlement.server)}" if entitlement.server else ""
     names = entitlement.groups
     groups = f", in {'group' if len(names) == 1 else 'groups'} {', '.join(names)}" if names else ""
     return f"{entitlement.user}{server}{groups}: at {keys.show_until(case.now)}, by {case.policy.file}"
@@ -204,7 +204,7 @@ def _notes(case: _Case) -> Iterator[str]:
 
 
 def _near(name: str, known: tuple[str, ...]) -> str:
-    found = words.near(name, known, least=0.6) if len(known) <= _NEAR else None
+    found = messages.near(name, known, least=0.6) if len(known) <= _NEAR else None
     return f'; did you mean "{found}"?' if found else ""
 
 
@@ -228,7 +228,7 @@ def _hinted(entitlement: Entitlement) -> str:
     by = f", from {entitlement.hints.origin}" if entitlement.hints is not None else ""
     if not entitlement.thread_hints:
         return f"none{by}"
-    count = hints.threads(entitlement.limits)
+    count = thread_env.threads(entitlement.limits)
     return f"none, as CPU is not limited{by}" if count is None else f"{count}{by}"
 
 
@@ -239,18 +239,18 @@ def _marked(entitlement: Entitlement) -> Iterator[str]:
 
 def _told_of_engine(case: _Case) -> Iterator[RenderableType]:
     yield ""
-    yield out.heading(_TOLD[case.engine])
+    yield output.heading(_TOLD[case.engine])
     for depth, line in _yaml(case.enforcement.ask):
-        yield out.indented(f"{line}{_remark(case, line)}", by=2 + 2 * depth)
+        yield output.indented(f"{line}{_remark(case, line)}", by=2 + 2 * depth)
     yield ""
-    yield out.heading(f"The Linux kernel must show (cgroup v{case.version})")
-    yield Padding(out.rows([*_files(case)], _FILE), (0, 0, 0, 2))
+    yield output.heading(f"The Linux kernel must show (cgroup v{case.version})")
+    yield Padding(output.rows([*_files(case)], _FILE), (0, 0, 0, 2))
     yield from _told_of_shares(case)
     if case.enforcement.cannot:
         yield ""
-        yield out.heading(_CANNOT[case.engine])
+        yield output.heading(_CANNOT[case.engine])
         for field, reason in case.enforcement.cannot.items():
-            yield out.indented(f"{field}: {reason}{_then(case.policy, field)}")
+            yield output.indented(f"{field}: {reason}{_then(case.policy, field)}")
 
 
 def _remark(case: _Case, line: str) -> str:
@@ -267,10 +267,10 @@ def _told_of_shares(case: _Case) -> Iterator[RenderableType]:
     if not case.shares:
         return
     yield ""
-    yield out.heading(f"{case.entitlement.limits.cpu_shares} CPU shares, beside one busy server that has none")
+    yield output.heading(f"{case.entitlement.limits.cpu_shares} CPU shares, beside one busy server that has none")
     for one in case.shares:
         told = f" ({one.runtime})" if one.runtime else ""
-        yield out.indented(f"{one.part:.1%} of a CPU that both want: weight {one.weight} to {one.ordinary}{told}")
+        yield output.indented(f"{one.part:.1%} of a CPU that both want: weight {one.weight} to {one.ordinary}{told}")
 
 
 def _then(policy: Policy, field: str) -> str:
@@ -309,8 +309,8 @@ def _as_object(case: _Case) -> dict[str, Any]:
         "own_rule": case.has_own_rule,
         "groups": list(entitlement.groups),
         "groups_without_rule": list(case.strangers),
-        "limits": {out.KEYS[field]: _grant(grant) for field, grant in entitlement.grants.items()},
-        "servers": {out.KEYS[key]: _grant(grant) for key, grant in entitlement.servers.items()},
+        "limits": {output.KEYS[field]: _grant(grant) for field, grant in entitlement.grants.items()},
+        "servers": {output.KEYS[key]: _grant(grant) for key, grant in entitlement.servers.items()},
         "sizes": list(entitlement.sizes),
         "size": entitlement.size,
         keys.HINTS: _hints(entitlement),
@@ -337,13 +337,13 @@ def _hints(entitlement: Entitlement) -> dict[str, Any]:
         "file": None if by is None else by.file,
         "line": None if by is None else by.line,
         "until": None if by is None or by.until is None else by.until.isoformat(),
-        "environment": hints.environment(entitlement),
+        "environment": thread_env.environment(entitlement),
     }
 
 
 def _grant(grant: Grant) -> dict[str, Any]:
     return {
-        **out.known(grant.value),
+        **output.known(grant.value),
         "rule": grant.rule,
         "file": grant.file,
         "line": grant.line,

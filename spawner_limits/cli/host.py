@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from spawner_limits import units
 from spawner_limits.errors import LimitsError, UsageError
-from spawner_limits.kernel import where
+from spawner_limits.kernel import cgroups
 from spawner_limits.policy.capacity import Machine
 
 if TYPE_CHECKING:
-    from spawner_limits.engines.base import CgroupVersion
+    from spawner_limits.engines.enforcement import CgroupVersion
 
 _MOST_PROCESSES = ("pid_max", "threads-max")
 
@@ -28,7 +28,7 @@ def machine(memory: str | None = None, cores: int | None = None, *, root: Path =
 def cgroup_version(*, root: Path = Path("/")) -> CgroupVersion | None:
     """The version of cgroups that memory is limited by on this host; `None`: that can't be seen from here."""
     try:
-        return where.find(os.getpid(), root=root).versions["memory"]
+        return cgroups.find(os.getpid(), root=root).versions["memory"]
     except (LimitsError, OSError):
         return None
 

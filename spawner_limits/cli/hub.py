@@ -11,7 +11,7 @@ import typer
 from spawner_limits.errors import UsageError
 
 if TYPE_CHECKING:
-    from spawner_limits.live.hub import Hub
+    from spawner_limits.clients.hub_api import Hub
 
 DEFAULT = "http://127.0.0.1:8081/hub/api"
 """of a hub on this machine that has no further settings"""
@@ -24,7 +24,7 @@ Address = Annotated[
 
 def connect(url: str, *, scopes: str) -> Hub:
     """The hub at `url`. UsageError without a token, which says the `scopes` that it needs; else as `Hub`."""
-    from spawner_limits.live.hub import Hub  # noqa: PLC0415  requests, which --help need not wait for
+    from spawner_limits.clients.hub_api import Hub  # noqa: PLC0415  requests, which --help need not wait for
 
     token = os.environ.get(TOKEN, "")
     if not token:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spawner_limits.cli import out
+from spawner_limits.cli import output
 from spawner_limits.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ def init(
     contents = {POLICY: TEXT, SCHEMA: text.dumps(schema(), indent=2) + "\n"}
     paths = _write(directory, contents)
     if json:
-        out.show_json({"written": [str(path) for path in paths], "jupyterhub_config": list(HUB)})
+        output.show_json({"written": [str(path) for path in paths], "jupyterhub_config": list(HUB)})
     else:
-        out.show(*_told(paths))
+        output.show(*_told(paths))
 
 
 def _write(directory: Path, contents: Mapping[str, str]) -> list[Path]:
@@ -136,11 +136,11 @@ def _write(directory: Path, contents: Mapping[str, str]) -> list[Path]:
 def _told(paths: list[Path]) -> Iterator[RenderableType]:
     yield f"wrote {' and '.join(map(str, paths))}"
     yield ""
-    yield out.heading(f"Add to jupyterhub_config.py ({POLICY} beside it, else with its path):")
+    yield output.heading(f"Add to jupyterhub_config.py ({POLICY} beside it, else with its path):")
     yield ""
     for line in HUB:
-        yield out.indented(line, by=4)
+        yield output.indented(line, by=4)
     yield ""
-    yield out.heading(f"Then change {POLICY} to your needs, and see what it comes to:")
+    yield output.heading(f"Then change {POLICY} to your needs, and see what it comes to:")
     yield ""
-    yield out.indented(f"spawner-limits check {paths[0]}", by=4)
+    yield output.indented(f"spawner-limits check {paths[0]}", by=4)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from spawner_limits.cli import context, output
 from spawner_limits.cli import hub as hubs
-from spawner_limits.cli import out, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from spawner_limits.live.plan import Plan, Step
+    from spawner_limits.lifecycle.plan import Plan, Step
     from spawner_limits.policy.model import Policy
 
 _WIDTHS = (14, 12, 18)
@@ -24,9 +24,9 @@ _HEAD = ("Limit", "Policy", "Now", "Change")
 
 
 def plan(
-    users: running.Users = None,
-    file: running.File = running.POLICY,
-    under: running.Under = None,
+    users: context.Users = None,
+    file: context.File = context.POLICY,
+    under: context.Under = None,
     hub: hubs.Address = hubs.DEFAULT,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
@@ -38,9 +38,9 @@ def plan(
     """
     policy, _, plans = made(file, under, hub, users)
     if json:
-        out.show_json({"policy_sha256": policy.sha256, "servers": [as_object(one) for one in plans]})
+        output.show_json({"policy_sha256": policy.sha256, "servers": [as_object(one) for one in plans]})
     else:
-        out.show(*told(plans))
+        output.show(*told(plans))
     raise typer.Exit(exit_code(one.exit_code for one in plans))
 
 
@@ -52,18 +52,18 @@ def exit_code(codes: Iterable[int]) -> int:
 
 def made(
     file: Path, under: Path | None, hub: str, users: Sequence[str] | None
-) -> tuple[Policy, running.Engine, tuple[Plan, ...]]:
+) -> tuple[Policy, context.Engine, tuple[Plan, ...]]:
     """The policy, the engine, and the plans of its hub's servers, or of some users. PolicyError, UnreachableError."""
-    from spawner_limits.live import apply, servers  # noqa: PLC0415  the docker SDK
-    from spawner_limits.policy.file import load  # noqa: PLC0415  YAML
-    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
+    from spawner_limits.lifecycle import apply, servers  # noqa: PLC0415  the docker SDK
+    from spawner_limits.policy.parse import load  # noqa: PLC0415  YAML
 
     policy = load(file)
-    rules, engine = running.rules(policy, hub), running.engine()
+    rules, engine = context.rules(policy, hub), context.engine()
     with reachable():
         found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
-        ours, others = running.divided(found, under or file)
-        running.tell_others(others)
+        ours, others = context.divided(found, under or file)
+        context.tell_others(others)
         return policy, engine, apply.plans(ours, engine.records, rules.entitle, engine.machine)
 
 
@@ -77,13 +77,15 @@ def told(plans: Sequence[Plan]) -> Iterator[RenderableType]:
         yield Text("no server runs on this machine")
     else:
         count = "1 server runs" if len(plans) == 1 else f"{len(plans)} servers run"
-        yield out.heading(f"{count}; {len(drifting) or 'none'} otherwise than the policy says")
+        yield output.heading(f"{count}; {len(drifting) or 'none'} otherwise than the policy says")
     for one in drifting:
         yield ""
-        yield out.heading(running.whose(one.server))
-        yield from (out.indented(text) for text in ([one.problem] if one.problem else []))
+        yield output.heading(context.whose(one.server))
+        yield from (output.indented(text) for text in ([one.problem] if one.problem else []))
         if one.steps:
-            yield out.rows([(step.field, step.gives, step.has, _how(step)) for step in one.steps], *_WIDTHS, head=_HEAD)
+            yield output.rows(
+                [(step.field, step.gives, step.has, _how(step)) for step in one.steps], *_WIDTHS, head=_HEAD
+            )
 
 
 def _how(step: Step) -> str:
@@ -103,7 +105,9 @@ def as_object(one: Plan) -> dict[str, Any]:
         "container_id": one.server.id,
         "drift": one.drifts,
         "problem": one.problem or None,
-        "policy": {out.KEYS[name]: {**out.known(grant.value), "rule": grant.rule} for name, grant in grants.items()},
+        "policy": {
+            output.KEYS[name]: {**output.known(grant.value), "rule": grant.rule} for name, grant in grants.items()
+        },
         "steps": [step_object(step) for step in one.steps],
     }
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from spawner_limits.proof.conformance.report.words import line, took
+from spawner_limits.conformance.report.words import line, took
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from spawner_limits.proof.conformance.case import AnyCase, Result
+    from spawner_limits.conformance.case import AnyCase, Result
 
 
 class Progress:

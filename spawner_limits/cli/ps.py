@@ -10,10 +10,10 @@ import typer
 from rich.text import Text
 
 from spawner_limits import units
-from spawner_limits.cli import out, running
+from spawner_limits.cli import context, output
 from spawner_limits.cli.plan import exit_code, step_object
+from spawner_limits.lifecycle.plan import used_bytes
 from spawner_limits.limits import tell
-from spawner_limits.live.plan import used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.live.plan import Step
-    from spawner_limits.live.records import Record
-    from spawner_limits.live.servers import Server
+    from spawner_limits.lifecycle.plan import Step
+    from spawner_limits.lifecycle.records import Record
+    from spawner_limits.lifecycle.servers import Server
     from spawner_limits.policy.entitlement import Entitlement
 
 _WIDTHS = (18, 30)
@@ -48,7 +48,7 @@ class Row:
 
 
 def ps(
-    users: running.Users = None,
+    users: context.Users = None,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Show each running server: its limits, when they were attested, whether they still hold, and its OOM kills.
@@ -56,25 +56,25 @@ def ps(
     What drifts here is not what the server was given; whether that is what the policy gives today, `plan` says.
     Exit code: 0 no drift, 1 drift, 3 a server's limits can't be known, 4 engine not reachable.
     """
-    from spawner_limits.live import servers  # noqa: PLC0415  the docker SDK
-    from spawner_limits.proof.engine import reachable  # noqa: PLC0415
+    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
+    from spawner_limits.lifecycle import servers  # noqa: PLC0415  the docker SDK
 
-    engine = running.engine()
+    engine = context.engine()
     with reachable():
         found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
     with ThreadPoolExecutor(servers.THREADS) as pool:
         rows = tuple(pool.map(lambda one: _row(one, engine), found))
     if json:
-        out.show_json({"servers": [_as_object(one) for one in rows]})
+        output.show_json({"servers": [_as_object(one) for one in rows]})
     else:
-        out.show(*_told(rows))
+        output.show(*_told(rows))
     raise typer.Exit(exit_code(1 if one.drift else 3 if one.problem else 0 for one in rows))
 
 
-def _row(server: Server, engine: running.Engine) -> Row:
-    from spawner_limits.kernel.where import CgroupError  # noqa: PLC0415
-    from spawner_limits.live import servers  # noqa: PLC0415
-    from spawner_limits.live.plan import plan  # noqa: PLC0415
+def _row(server: Server, engine: context.Engine) -> Row:
+    from spawner_limits.kernel.cgroups import CgroupError  # noqa: PLC0415
+    from spawner_limits.lifecycle import servers  # noqa: PLC0415
+    from spawner_limits.lifecycle.plan import plan  # noqa: PLC0415
 
     attested: Record | None = None
     kills: tuple[Record, ...] = ()
@@ -105,10 +105,10 @@ def _told(rows: Sequence[Row]) -> Iterator[RenderableType]:
     if not rows:
         yield Text("no server runs on this machine")
         return
-    yield out.rows([], *_WIDTHS, head=_HEAD)
+    yield output.rows([], *_WIDTHS, head=_HEAD)
     for one in rows:
-        yield out.rows([(running.whose(one.server), _memory(one), _state(one))], *_WIDTHS)
-        yield from (out.indented(line) for line in _lines(one))
+        yield output.rows([(context.whose(one.server), _memory(one), _state(one))], *_WIDTHS)
+        yield from (output.indented(line) for line in _lines(one))
 
 
 def _memory(one: Row) -> str:
@@ -160,7 +160,9 @@ def _as_object(one: Row) -> dict[str, Any]:
         "container": one.server.name,
         "container_id": one.server.id,
         "started": one.server.started.isoformat() if one.server.started is not None else None,
-        "limits": {out.KEYS[name]: {**out.known(grant.value), "rule": grant.rule} for name, grant in grants.items()},
+        "limits": {
+            output.KEYS[name]: {**output.known(grant.value), "rule": grant.rule} for name, grant in grants.items()
+        },
         "attested": one.attested.at.isoformat() if one.attested is not None else None,
         "attested_reason": None if one.attested is not None else "no record of it",
         "attestation_seconds": one.attested.details.get("seconds") if one.attested is not None else None,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from spawner_limits.cli import out
+from spawner_limits.cli import output
 from spawner_limits.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def write(
     renderers: Mapping[str, Callable[[R], str]],
 ) -> None:
     """The table on stdout, unless another form goes there, and each form that is wanted. UsageError where it can't."""
-    with out.stdout("report"):
+    with output.stdout("report"):
         if "-" not in wanted.values():
-            sys.stdout.writelines(out.lines(table(report)))
+            sys.stdout.writelines(output.lines(table(report)))
         for name, target in wanted.items():
             _put(name, target, renderers[name](report))
 

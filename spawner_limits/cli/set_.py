@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from spawner_limits.cli import out
+from spawner_limits.cli import output
 from spawner_limits.errors import PolicyError, UsageError
-from spawner_limits.policy import keys, words
+from spawner_limits.policy import keys, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
 
-    from spawner_limits.policy.change import Target, Values
     from spawner_limits.policy.model import Policy
+    from spawner_limits.policy.set_rule import Target, Values
 
 _FOR = re.compile(r"([1-9][0-9]{0,3})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -53,8 +53,8 @@ def set_(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
     It counts at the next spawn; servers that run keep what they have, unless the policy has auto_apply.
     """
-    from spawner_limits.cli.source import replace  # noqa: PLC0415  YAML, which --help need not wait for
-    from spawner_limits.policy.change import Target, read_values  # noqa: PLC0415
+    from spawner_limits.cli.policy_file import replace  # noqa: PLC0415  YAML, which --help need not wait for
+    from spawner_limits.policy.set_rule import Target, read_values  # noqa: PLC0415
 
     now = datetime.now(UTC)
     rule = Target.read(target)
@@ -63,17 +63,17 @@ def set_(  # noqa: PLR0913, PLR0917  the command's options are its interface
     if written:
         replace(file, change.old, change.new)
     if json:
-        out.show_json(_as_object(change, target, written=written))
+        output.show_json(_as_object(change, target, written=written))
     else:
-        out.show_lines(_diff(change))
-        out.show(*_told(change, written=written))
+        output.show_lines(_diff(change))
+        output.show(*_told(change, written=written))
 
 
 def _until(span: str, now: datetime) -> datetime:
     """The end of a span, on the full minute after it."""
     found = _FOR.fullmatch(span)
     if found is None:
-        raise UsageError(f"--for: found {words.shown(span)}; expected a time such as 30m, 2h or 3d")
+        raise UsageError(f"--for: found {messages.shown(span)}; expected a time such as 30m, 2h or 3d")
     end = now + timedelta(**{_UNITS[found[2]]: int(found[1])})
     return end if end == end.replace(second=0, microsecond=0) else end.replace(second=0, microsecond=0) + _MINUTE
 
@@ -86,7 +86,7 @@ class _Change:
 
     def __init__(self, file: Path, target: Target, values: Values, *, now: datetime, until: datetime | None) -> None:
         """Read the file, and judge what it would become. PolicyError, UsageError."""
-        from spawner_limits.policy.change import change, shadows  # noqa: PLC0415
+        from spawner_limits.policy.set_rule import change, shadows  # noqa: PLC0415
 
         policy, self.old = _read(file, needed=until is not None)
         self.file, self.until = str(file), until
@@ -110,7 +110,7 @@ class _Change:
 
 def _read(file: Path, *, needed: bool) -> tuple[Policy | None, bytes]:
     """The policy and its bytes; a policy that can't be used may be what this change mends, unless it is `needed`."""
-    from spawner_limits.cli.source import content, read  # noqa: PLC0415
+    from spawner_limits.cli.policy_file import content, read  # noqa: PLC0415
 
     try:
         return read(file)
@@ -129,7 +129,7 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _judged(data: bytes, file: str) -> Policy:
-    from spawner_limits.policy.file import parse  # noqa: PLC0415
+    from spawner_limits.policy.parse import parse  # noqa: PLC0415
 
     return parse(data, file)
 

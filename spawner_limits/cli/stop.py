@@ -9,16 +9,16 @@ import typer
 from rich.text import Text
 
 from spawner_limits.cli import hub as hubs
-from spawner_limits.cli import out
+from spawner_limits.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from spawner_limits.live.belonging import Belonging
-    from spawner_limits.live.hub import Hub
-    from spawner_limits.live.stop import Findings, Outcome
+    from spawner_limits.clients.hub_api import Hub
+    from spawner_limits.lifecycle.ownership import Belonging
+    from spawner_limits.lifecycle.stop import Findings, Outcome
 
 _SCOPES = "list:users, read:servers and delete:servers"
 _HEAD = ("Container", "Server", "Since (UTC)", "Hub", "Image")
@@ -46,10 +46,10 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
     Exit code: 0 all stopped, 1 something was not, 2 usage, or nobody to agree, 4 engine or hub not reachable.
     """
     # the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.live.records import usual  # noqa: PLC0415
-    from spawner_limits.live.stop import find, targets  # noqa: PLC0415
-    from spawner_limits.live.stop import stop as stopping  # noqa: PLC0415
-    from spawner_limits.proof.engine import Engine, reachable  # noqa: PLC0415
+    from spawner_limits.bench.engine import Engine, reachable  # noqa: PLC0415
+    from spawner_limits.lifecycle.records import usual  # noqa: PLC0415
+    from spawner_limits.lifecycle.stop import find, targets  # noqa: PLC0415
+    from spawner_limits.lifecycle.stop import stop as stopping  # noqa: PLC0415
 
     client, api = Engine().client, _hub(hub)
     with reachable():
@@ -59,15 +59,15 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
         say = partial(typer.echo, err=True)
         done = tuple(stopping(client, api, found, wanted, say))
     if json:
-        out.show_json(_as_object(found, done))
+        output.show_json(_as_object(found, done))
     else:
-        out.show(*_told(done))
+        output.show(*_told(done))
     raise typer.Exit(int(any(one.failed for one in done)))
 
 
 def _hub(url: str) -> Hub | None:
     """The hub, or none where nothing answers: what runs can be stopped all the same."""
-    from spawner_limits.live.hub import answers  # noqa: PLC0415  requests
+    from spawner_limits.clients.hub_api import answers  # noqa: PLC0415  requests
 
     if answers(url):
         return hubs.connect(url, scopes=_SCOPES)
@@ -79,9 +79,9 @@ def _agree(found: Findings, wanted: Sequence[Belonging], *, yes: bool, json: boo
     """Show what there is, and go on if that may be stopped, or nothing is to be."""
     doomed = [one.server.name for one in wanted] + [_whole(found.user, name) for name in found.elsewhere]
     if not json:
-        out.show(*_listing(found))
+        output.show(*_listing(found))
     elif doomed and not yes:
-        out.show_json(_as_object(found, ()))
+        output.show_json(_as_object(found, ()))
     if doomed:
         fact = f"These will be stopped: {', '.join(doomed)}"
         # a program that reads JSON is not asked
@@ -100,15 +100,15 @@ def _listing(found: Findings) -> Iterator[RenderableType]:
     if not found.containers and not found.elsewhere:
         yield Text(f"{found.user}: no servers, and no containers that say that they are theirs")
     if found.ours or found.elsewhere:
-        yield out.heading(f"Servers of {found.user}")
+        yield output.heading(f"Servers of {found.user}")
         here = [_row(one) for one in found.ours]
-        yield out.rows([*here, *(_absent(name) for name in found.elsewhere)], *_WIDTHS, head=_HEAD)
+        yield output.rows([*here, *(_absent(name) for name in found.elsewhere)], *_WIDTHS, head=_HEAD)
     if found.apart:
         yield Text()
-        yield out.heading(f"Not surely of this hub, and stopped only by --container NAME ({len(found.apart)})")
+        yield output.heading(f"Not surely of this hub, and stopped only by --container NAME ({len(found.apart)})")
         for one in found.apart:
-            yield out.rows([_row(one)], *_WIDTHS)
-            yield from (out.indented(doubt) for doubt in one.doubts)
+            yield output.rows([_row(one)], *_WIDTHS)
+            yield from (output.indented(doubt) for doubt in one.doubts)
     yield Text()
 
 

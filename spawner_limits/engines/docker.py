@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits import units
-from spawner_limits.engines import base
-from spawner_limits.engines.base import (
+from spawner_limits.engines import enforcement
+from spawner_limits.engines.enforcement import (
     DEFAULT_PERIOD_US,
     Enforcement,
     expectation,
@@ -25,7 +25,7 @@ from spawner_limits.limits import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spawner_limits.engines.base import CgroupVersion, Expectation, Texts
+    from spawner_limits.engines.enforcement import CgroupVersion, Expectation, Texts
     from spawner_limits.limits import Limits, Value
 
 UNLIMITED = -1
@@ -42,7 +42,7 @@ NO_SWAPPINESS = "cgroup v2 has no swappiness for a container, and Docker would d
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row(base.Row):
+class Row(enforcement.Row):
     """How one field reaches the Linux kernel through Docker; `option` is a key of `extra_host_config`."""
 
     inspect: str | None

@@ -15,7 +15,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.engines.base import (
+from spawner_limits.engines.enforcement import (
     DEFAULT_PERIOD_US,
     Enforcement,
     Row,
@@ -33,7 +33,7 @@ from spawner_limits.limits import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spawner_limits.engines.base import CgroupVersion, Texts
+    from spawner_limits.engines.enforcement import CgroupVersion, Texts
     from spawner_limits.limits import Limits
 
 MILLI = 1_000

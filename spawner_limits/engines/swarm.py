@@ -18,8 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.engines import base
-from spawner_limits.engines.base import (
+from spawner_limits.engines import enforcement
+from spawner_limits.engines.docker import NO_SWAPPINESS, UNLIMITED
+from spawner_limits.engines.enforcement import (
     DEFAULT_PERIOD_US,
     Enforcement,
     expectation,
@@ -30,13 +31,12 @@ from spawner_limits.engines.base import (
     quota_texts,
     swap_texts,
 )
-from spawner_limits.engines.docker import NO_SWAPPINESS, UNLIMITED
 from spawner_limits.limits import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spawner_limits.engines.base import CgroupVersion, Texts
+    from spawner_limits.engines.enforcement import CgroupVersion, Texts
     from spawner_limits.limits import Limits
 
 NANO = 10**9
@@ -46,7 +46,7 @@ Api = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row(base.Row):
+class Row(enforcement.Row):
     """How one field reaches the Linux kernel through Swarm; `option` is a path in `Resources`."""
 
     since: Api | None = None

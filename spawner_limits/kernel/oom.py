@@ -13,7 +13,7 @@ from spawner_limits.kernel import v1, v2
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spawner_limits.kernel.where import Cgroup
+    from spawner_limits.kernel.cgroups import Cgroup
 
 _TABLES = {1: v1, 2: v2}
 _LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}

@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.kernel.where import CgroupError
+from spawner_limits.kernel.cgroups import CgroupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from spawner_limits.kernel.where import Cgroup, Whereabouts
+    from spawner_limits.kernel.cgroups import Cgroup, Whereabouts
 
 _ENDED = frozenset("ZX")
 """states of a process, proc_pid_stat(5)"""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from spawner_limits.kernel.source import Source
-    from spawner_limits.kernel.where import Cgroup
+    from spawner_limits.kernel.cgroups import Cgroup
+    from spawner_limits.kernel.counter_file import Source
 
 _TABLES = {1: v1, 2: v2}
 _MOST = 1 << 16  # bytes; the longest file, memory.stat, has some 3 KiB

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spawner_limits.kernel.source import Source
+from spawner_limits.kernel.counter_file import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from spawner_limits import units
 from spawner_limits.errors import RequestError
 from spawner_limits.limits import FIELDS
-from spawner_limits.policy import keys, relations, words
+from spawner_limits.policy import constraints, keys, messages
 from spawner_limits.policy.entitlement import Entitlement, Grant
 from spawner_limits.policy.model import group_key, user_key
-from spawner_limits.policy.request import SIZE, Request
+from spawner_limits.policy.user_options import SIZE, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from spawner_limits.limits import Value
+    from spawner_limits.policy.constraints import Relation
     from spawner_limits.policy.model import Given, Policy, Rule, Setting
-    from spawner_limits.policy.relations import Relation
 
     Source: TypeAlias = tuple[Setting, Rule]
     Sources: TypeAlias = dict[str, Source]
@@ -188,8 +188,8 @@ def _picked(request: Request, sizes: tuple[str, ...], sources: Sources) -> str |
     """The size that a server gets: the one asked for, else the default, else the smallest; `None` where are none."""
     if request.size is not None:
         if request.size not in sizes:
-            told = words.one_of(sizes) if sizes else "there are no sizes to pick from"
-            raise RequestError(SIZE, f"found {words.shown(request.size)}; {told}")
+            told = messages.one_of(sizes) if sizes else "there are no sizes to pick from"
+            raise RequestError(SIZE, f"found {messages.shown(request.size)}; {told}")
         return request.size
     default = sources["default_size"][0].value if "default_size" in sources else None
     return str(default) if default in sizes else next(iter(sizes), None)
@@ -244,7 +244,7 @@ def _lower_to(grants: Grants, wishes: Grants) -> None:
         have = grants.get(field)
         grants[field] = (
             _clamped(wish, have.value, have.clamped_by or have.rule)
-            if have is not None and relations.above(wish.value, have.value)
+            if have is not None and constraints.above(wish.value, have.value)
             else wish
         )
 
@@ -253,7 +253,7 @@ def _cap(grants: Grants, field: str, most: Value | None, by: str) -> None:
     have = grants[field]
     if field == "cpuset_cpus":
         _cap_cpus(grants, have, cast("str", most), by)
-    elif relations.above(have.value, most):
+    elif constraints.above(have.value, most):
         grants[field] = _clamped(have, most, by)
 
 
@@ -303,7 +303,7 @@ def _hold_swap(grants: Grants, swap: int | None) -> None:
         grants.pop("memswap_limit", None)  # it follows anew
     elif swap is not None and memory is not None and memory.value is not None:
         both, most = grants["memswap_limit"], cast("int", memory.value) + swap
-        if relations.above(both.value, most):
+        if constraints.above(both.value, most):
             grants["memswap_limit"] = _clamped(both, most, f"mem_limit of {_cause(memory)}")
 
 
@@ -334,7 +334,7 @@ def _lower(pair: Relation) -> Callable[[Grants], None]:
 
     def settle(grants: Grants) -> None:
         low, high = grants.get(pair.low), grants.get(pair.high)
-        if low is not None and high is not None and relations.above(low.value, high.value):
+        if low is not None and high is not None and constraints.above(low.value, high.value):
             grants[pair.low] = _clamped(low, high.value, f"{pair.high} of {_cause(high)}")
 
     return settle
@@ -344,7 +344,7 @@ def _lengthen_period(grants: Grants) -> None:
     """A step: `cpu_period` is raised to the least that makes a quota of `cpu_limit`; the cores stay the same."""
     cores, period = grants.get("cpu_limit"), grants.get("cpu_period")
     if cores is not None and period is not None:
-        least = relations.too_short(cores.value, period.value)
+        least = constraints.too_short(cores.value, period.value)
         if least is not None:
             grants["cpu_period"] = _clamped(period, least, f"cpu_limit of {_cause(cores)}")
 
@@ -353,7 +353,7 @@ _FOLLOW_MEMORY = _follow("memswap_limit", "mem_limit")
 _SETTLE: tuple[Callable[[Grants], None], ...] = (
     # Docker can't limit memory and swap together without limiting memory
     _follow("mem_limit", "memswap_limit"),
-    *(_lower(pair) for pair in relations.NEVER_ABOVE),
+    *(_lower(pair) for pair in constraints.NEVER_ABOVE),
     # Docker would allow as much swap again as memory
     _FOLLOW_MEMORY,
     _lengthen_period,

@@ -1,1 +1,1 @@
-"""Prove: press on a server's limits, read the Linux kernel's counters, judge, report."""
+"""Prove: the law of evidence, from snapshots to a verdict. Pure."""

@@ -13,7 +13,7 @@ from spawner_limits.proof.tolerances import SHARE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from spawner_limits.engines.base import Expectation
+    from spawner_limits.engines.enforcement import Expectation
     from spawner_limits.kernel.snapshot import Snapshot
 
 

@@ -31,7 +31,7 @@ from spawner_limits.proof.tolerances import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from spawner_limits.engines.base import CgroupVersion, Expectation, KernelFile
+    from spawner_limits.engines.enforcement import CgroupVersion, Expectation, KernelFile
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.evidence import Contest
     from spawner_limits.proof.series import Level, Series

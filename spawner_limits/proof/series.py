@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from spawner_limits.engines.base import DEFAULT_PERIOD_US
+from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.kernel import v1, v2
 from spawner_limits.proof import windows
 from spawner_limits.units import cpus_in

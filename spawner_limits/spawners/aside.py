@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import docker
-from spawner_limits.spawners.places import Places
+from spawner_limits.spawners.admission import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from spawner_limits.engines.base import CgroupVersion
+    from spawner_limits.engines.enforcement import CgroupVersion
 
 T = TypeVar("T")
 

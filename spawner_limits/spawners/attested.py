@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import docker.errors
 from traitlets import Bool, HasTraits
 
-from spawner_limits.kernel.where import CgroupError
-from spawner_limits.live import host, servers
-from spawner_limits.live.apply import update
-from spawner_limits.live.attest import attest
-from spawner_limits.live.plan import enforce
-from spawner_limits.live.records import Records, usual
-from spawner_limits.live.renew import renewal
+from spawner_limits.kernel.cgroups import CgroupError
+from spawner_limits.lifecycle import host, servers
+from spawner_limits.lifecycle.apply import update
+from spawner_limits.lifecycle.attest import attest
+from spawner_limits.lifecycle.kept_container import renewal
+from spawner_limits.lifecycle.plan import enforce
+from spawner_limits.lifecycle.records import Records, usual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from docker import APIClient
-    from spawner_limits.engines.base import Enforcement, Expectation
-    from spawner_limits.live.attest import Difference
-    from spawner_limits.live.renew import Renewal
+    from spawner_limits.engines.enforcement import Enforcement, Expectation
+    from spawner_limits.lifecycle.attest import Difference
+    from spawner_limits.lifecycle.kept_container import Renewal
     from spawner_limits.policy.entitlement import Entitlement
 
 _ELSEWHERE = (

@@ -15,16 +15,16 @@ from traitlets import Bool, Integer, Unicode
 
 import docker
 from spawner_limits.engines import labels
-from spawner_limits.engines.base import shares_told
 from spawner_limits.engines.docker import RIVALS, disagreement, disagreements, host_config, translate
+from spawner_limits.engines.enforcement import shares_told
 from spawner_limits.limits import tell
 from spawner_limits.policy.capacity import RETRY_S, room
-from spawner_limits.spawners import hints, notebook
+from spawner_limits.spawners import notebook, thread_env
+from spawner_limits.spawners.admission import FullError
 from spawner_limits.spawners.aside import TIMEOUT_S, Aside
 from spawner_limits.spawners.attested import AttestedMixin
 from spawner_limits.spawners.hardening import HardeningMixin
 from spawner_limits.spawners.limited import LimitsMixin
-from spawner_limits.spawners.places import FullError
 from spawner_limits.spawners.sweeping import SweepingMixin
 from spawner_limits.spawners.telling import TellingMixin
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from jupyterhub.spawner import SpawnException
 
-    from spawner_limits.engines.base import CgroupVersion, Enforcement
+    from spawner_limits.engines.enforcement import CgroupVersion, Enforcement
     from spawner_limits.policy.capacity import Amount, Full
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Host, Policy
@@ -175,7 +175,7 @@ class LimitedDockerSpawner(
         """What hints for threads go by: the host's CPUs, and the variables that the image sets itself."""
         # types-docker leaves it without types
         image = client.inspect_image(self.image)  # type: ignore[no-untyped-call]
-        return int(self.aside.info["NCPU"]), hints.variables(image)
+        return int(self.aside.info["NCPU"]), thread_env.variables(image)
 
     def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call the engine. A container's creation passes here last: what is sent is compared with the policy."""

@@ -13,8 +13,8 @@ import requests
 from traitlets import Bool, HasTraits, Unicode
 
 from spawner_limits.errors import LimitsError
-from spawner_limits.kernel.where import find
-from spawner_limits.live.parent import Caps, Parent, caps, look, most_processes, named
+from spawner_limits.kernel.cgroups import find
+from spawner_limits.lifecycle.cgroup_parent import Caps, Parent, caps, look, most_processes, named
 from spawner_limits.spawners.setup import is_open
 from spawner_limits.units import MIB
 

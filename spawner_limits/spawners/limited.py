@@ -13,10 +13,10 @@ from traitlets import HasTraits, Unicode, default
 
 from spawner_limits.errors import RequestError
 from spawner_limits.limits import tell
-from spawner_limits.policy.request import SIZE, Request, without_ours
+from spawner_limits.policy.reload import Standing, State
 from spawner_limits.policy.resolve import resolve
-from spawner_limits.policy.standing import Standing, State
-from spawner_limits.spawners import form, hints
+from spawner_limits.policy.user_options import SIZE, Request, without_ours
+from spawner_limits.spawners import options_form, thread_env
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -136,7 +136,7 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
             env["PIDS_LIMIT"] = str(limits.pids_limit)
         if self.entitlement is not None:
             given = env.keys() | self.image_variables
-            env |= hints.environment(self.entitlement, cpus=self.host_cpus, given=given)
+            env |= thread_env.environment(self.entitlement, cpus=self.host_cpus, given=given)
         return env
 
     # -- what people see -----------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         offers = [self._resolved(policy, Request(size=size)) for size in usual.sizes]
         # whoever holds a large old policy while it is replaced has it freed at one go, on the event loop
         policy = policy.without_people()
-        return form.render(offers, self._last_size(usual), await self.room(policy), policy)
+        return options_form.render(offers, self._last_size(usual), await self.room(policy), policy)
 
     def _last_size(self, usual: Entitlement) -> str | None:
         """The size that was picked the last time, if it still may be; else the usual one."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from spawner_limits.errors import PolicyError, UnreachableError, UsageError
-from spawner_limits.policy.file import load
+from spawner_limits.policy.parse import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,13 +71,13 @@ def setup(c: Any, policy_file: str | Path, *, oom_score_adj: int | None = OOM_SC
 
 def add_service(c: Any, path: str) -> None:
     """Have the hub run the service that applies the policy at `path`, with the least scopes that it can do with."""
-    from spawner_limits.live import service  # noqa: PLC0415  only needed here
+    from spawner_limits.service import keeper  # noqa: PLC0415  only needed here
 
     own = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    command = [sys.executable, "-m", service.__name__]
-    environment = own | {service.POLICY_VARIABLE: path}
-    c.JupyterHub.services.append({"name": service.NAME, "command": command, "environment": environment})
-    c.JupyterHub.load_roles.append({"name": service.NAME, "services": [service.NAME], "scopes": list(service.SCOPES)})
+    command = [sys.executable, "-m", keeper.__name__]
+    environment = own | {keeper.POLICY_VARIABLE: path}
+    c.JupyterHub.services.append({"name": keeper.NAME, "command": command, "environment": environment})
+    c.JupyterHub.load_roles.append({"name": keeper.NAME, "services": [keeper.NAME], "scopes": list(keeper.SCOPES)})
 
 
 def _add_templates(c: Any) -> None:

@@ -20,9 +20,9 @@ import requests
 from jupyterhub import orm
 from traitlets import HasTraits
 
-from spawner_limits.live import orphans
-from spawner_limits.live.ends import End
-from spawner_limits.live.orphans import Claim, Orphan
+from spawner_limits.lifecycle import orphans
+from spawner_limits.lifecycle.exit_reason import End
+from spawner_limits.lifecycle.orphans import Claim, Orphan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

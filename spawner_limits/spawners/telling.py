@@ -18,12 +18,12 @@ import requests
 from jupyterhub.spawner import SpawnException
 from traitlets import HasTraits
 
-from spawner_limits.live.ends import End, Oom, Owned, oom_line
-from spawner_limits.live.oom import Watcher
+from spawner_limits.lifecycle.exit_reason import End, Oom, Owned, oom_line
+from spawner_limits.lifecycle.oom_watcher import Watcher
 from spawner_limits.spawners.limited import refused
 
 if TYPE_CHECKING:
-    from spawner_limits.live.oom import News
+    from spawner_limits.lifecycle.oom_watcher import News
     from spawner_limits.spawners.aside import Aside
 
 _END_S = 5

@@ -9,7 +9,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from spawner_limits.kernel.where import find
+from spawner_limits.kernel.cgroups import find
 from spawner_limits.spawners.docker import LimitedDockerSpawner
 
 

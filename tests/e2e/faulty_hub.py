@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from spawner_limits.live import servers
+from spawner_limits.lifecycle import servers
 from tests.e2e.conftest import TestHub, eventually, own_hub
 
 HERE = Path(__file__).parent

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spawner_limits.live import servers
-from spawner_limits.live.hub import StrangerError
-from spawner_limits.live.records import Records
-from spawner_limits.live.service import Groups, Service, run
-from spawner_limits.policy.standing import Standing
+from spawner_limits.clients.hub_api import StrangerError
+from spawner_limits.lifecycle import servers
+from spawner_limits.lifecycle.records import Records
+from spawner_limits.policy.reload import Standing
+from spawner_limits.service.keeper import Groups, Service, run
 from spawner_limits.units import MIB
 from tests.e2e.conftest import eventually, own_hub
 

@@ -14,7 +14,7 @@ from contextlib import closing
 
 import pytest
 
-from spawner_limits.live.records import Records
+from spawner_limits.lifecycle.records import Records
 from spawner_limits.units import MIB
 from tests.conftest import spawner_limits
 from tests.e2e.conftest import eventually

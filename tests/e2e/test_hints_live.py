@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spawner_limits.spawners.hints import JAVA, THREADS
+from spawner_limits.spawners.thread_env import JAVA, THREADS
 from tests.conftest import MINIMAL
 from tests.e2e.conftest import own_hub
 

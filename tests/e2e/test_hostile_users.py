@@ -15,8 +15,8 @@ import requests
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
+from spawner_limits.kernel.cgroups import cgroup_mounts, find, hierarchies
 from spawner_limits.kernel.reader import Reader
-from spawner_limits.kernel.where import cgroup_mounts, find, hierarchies
 from spawner_limits.units import MIB
 from tests.e2e.conftest import TestHub, own_hub
 

@@ -12,7 +12,7 @@ import requests
 
 from spawner_limits.engines import labels
 from spawner_limits.policy.entitlement import Entitlement
-from spawner_limits.spawners.hints import THREADS
+from spawner_limits.spawners.thread_env import THREADS
 from spawner_limits.units import MIB
 from tests.e2e.conftest import TestHub
 

@@ -14,8 +14,8 @@ from tests.fuzz.harness import fuzz
 
 with atheris.instrument_imports(include=["spawner_limits"]):
     from spawner_limits.errors import PolicyError
-    from spawner_limits.policy.change import same
-    from spawner_limits.policy.edit import drop, put
+    from spawner_limits.policy.set_rule import same
+    from spawner_limits.policy.yaml_edit import drop, put
     from tests.fuzz.mutation import changed_policy
     from tests.fuzz.samples import POLICIES, WORDS
 

@@ -17,13 +17,13 @@ from tests.fuzz.harness import fuzz
 with atheris.instrument_imports(include=["spawner_limits"]):
     from spawner_limits import units
     from spawner_limits.errors import PolicyError
-    from spawner_limits.policy import relations
+    from spawner_limits.policy import constraints
     from spawner_limits.policy.capacity import Holding, Machine, full
     from spawner_limits.policy.entitlement import Entitlement
-    from spawner_limits.policy.file import parse
-    from spawner_limits.policy.request import Request
+    from spawner_limits.policy.lint import placed, review
+    from spawner_limits.policy.parse import parse
     from spawner_limits.policy.resolve import resolve
-    from spawner_limits.policy.review import placed, review
+    from spawner_limits.policy.user_options import Request
     from tests.fuzz.mutation import changed_policy
     from tests.fuzz.samples import NOT_UTF8, POLICIES, WORDS
 
@@ -99,7 +99,7 @@ def check_entitlement(policy: Policy, one: Entitlement) -> None:
         if field == "cpuset_cpus":
             assert units.cpus_in(str(one.grants[field].value)) <= units.cpus_in(str(most.value)), field
         elif field in one.grants:
-            assert not relations.above(one.grants[field].value, cast("Value | None", most.value)), field
+            assert not constraints.above(one.grants[field].value, cast("Value | None", most.value)), field
     holding = Holding.of("other", one)
     full(one, "this", policy.host, MACHINE, [holding] * SOME)
 
@@ -108,7 +108,7 @@ def check_below(low: Entitlement, high: Entitlement) -> None:
     """Who asks for something gets no more of it."""
     for field in LOW:
         if field in high.grants:
-            assert not relations.above(low.grants[field].value, high.grants[field].value), field
+            assert not constraints.above(low.grants[field].value, high.grants[field].value), field
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from tests.fuzz.harness import fuzz
 
 with atheris.instrument_imports(include=["spawner_limits"]):
     from spawner_limits.errors import RequestError
-    from spawner_limits.policy import keys, relations
+    from spawner_limits.policy import constraints, keys
     from spawner_limits.policy.entitlement import Entitlement
-    from spawner_limits.policy.file import parse
-    from spawner_limits.policy.request import KEYS, Request, without_ours
+    from spawner_limits.policy.parse import parse
     from spawner_limits.policy.resolve import resolve
+    from spawner_limits.policy.user_options import KEYS, Request, without_ours
     from tests.fuzz.mutation import changed_request
     from tests.fuzz.samples import REQUESTS, VALUES, WHOLE
 
@@ -123,7 +123,7 @@ def check_person(user: str, groups: tuple[str, ...], request: Request) -> None:
     assert Entitlement.from_json(got.to_json()) == got
     if request.size in {None, usual.size}:
         for field in keys.REQUESTABLE:
-            assert not relations.above(got.grants[field].value, usual.grants[field].value), field
+            assert not constraints.above(got.grants[field].value, usual.grants[field].value), field
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy import keys
-from spawner_limits.policy.file import _GROUP, SECTIONS
+from spawner_limits.policy.parse import _GROUP, SECTIONS
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ import pytest
 
 import docker
 from spawner_limits.engines import labels
-from spawner_limits.kernel.where import find
+from spawner_limits.kernel.cgroups import find
 from tests.conftest import COMMAND
 
 TINY = "spawner-limits/test-tiny:1"

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from spawner_limits.bench.engine import Engine
 from spawner_limits.engines import labels
 from spawner_limits.kernel import processes
+from spawner_limits.kernel.cgroups import CgroupError, Whereabouts, find
 from spawner_limits.kernel.processes import identity
-from spawner_limits.kernel.where import CgroupError, Whereabouts, find
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.proof.engine import Engine
-from spawner_limits.proof.run import Prover, Watch
 from spawner_limits.units import GIB, MIB
+from spawner_limits.verify.run import Prover, Watch
 from tests.conftest import MINIMAL
 from tests.integration.conftest import eventually
 

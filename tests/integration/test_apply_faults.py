@@ -16,10 +16,10 @@ import pytest
 from docker.utils import kwargs_from_env
 
 import docker
+from spawner_limits.kernel.cgroups import find
 from spawner_limits.kernel.reader import Reader
-from spawner_limits.kernel.where import find
-from spawner_limits.live import apply, plan, servers
-from spawner_limits.live.records import VARIABLE
+from spawner_limits.lifecycle import apply, plan, servers
+from spawner_limits.lifecycle.records import VARIABLE
 from spawner_limits.units import MIB
 from tests.conftest import COMMAND
 from tests.integration.conftest import eventually

@@ -13,9 +13,9 @@ import pytest
 
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
-from spawner_limits.live import apply, host, plan, servers
-from spawner_limits.live.records import VARIABLE, Records
-from spawner_limits.policy.file import load
+from spawner_limits.lifecycle import apply, host, plan, servers
+from spawner_limits.lifecycle.records import VARIABLE, Records
+from spawner_limits.policy.parse import load
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL, spawner_limits

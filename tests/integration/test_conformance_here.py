@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from spawner_limits.proof.conformance.case import Group
-from spawner_limits.proof.conformance.cases import CASES
+from spawner_limits.conformance.case import Group
+from spawner_limits.conformance.cases import CASES
 from spawner_limits.proof.tolerances import SATURATED
 from tests.conftest import spawner_limits
 from tests.integration.test_conformance_suite import cgroup_version, ours

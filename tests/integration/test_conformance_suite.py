@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from spawner_limits.conformance.case import CannotError, Case, Group, Pace
+from spawner_limits.conformance.suite import WORKERS, Suite
 from spawner_limits.engines import labels
-from spawner_limits.kernel.where import cgroup_mounts
+from spawner_limits.kernel.cgroups import cgroup_mounts
 from spawner_limits.proof.claims import claim
-from spawner_limits.proof.conformance.case import CannotError, Case, Group, Pace
-from spawner_limits.proof.conformance.suite import WORKERS, Suite
 from spawner_limits.proof.evidence import Outcome
 from tests.conftest import MINIMAL
 from tests.integration.conftest import TINY, eventually

@@ -11,7 +11,7 @@ import pytest
 
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy import keys
-from spawner_limits.policy.file import _GROUP, SECTIONS, parse
+from spawner_limits.policy.parse import _GROUP, SECTIONS, parse
 from tests.fuzz.samples import POLICIES, WHOLE
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from spawner_limits.proof.conformance.cases import CASES
+from spawner_limits.conformance.cases import CASES
 from tests.guest.guest import versions
 from tests.guest.verdicts import report
 

@@ -121,8 +121,8 @@ def test_no_swap_stays_over_an_update_and_what_is_written_by_hand_does_not(syste
 
 PARENT = """
 import json, sys
-from spawner_limits.kernel.where import find
-from spawner_limits.live.parent import Caps, look
+from spawner_limits.kernel.cgroups import find
+from spawner_limits.lifecycle.cgroup_parent import Caps, look
 
 wanted = Caps(memory_bytes=512 << 20, processes=300)
 print(json.dumps(look(find(int(sys.argv[1]), container_id=sys.argv[2]), wanted)))

@@ -15,7 +15,7 @@ OUTCOMES = ("HELD", "BROKEN", "UNKNOWN")
 READ = """
 import json, sys
 from spawner_limits.kernel.reader import Reader
-from spawner_limits.kernel.where import find
+from spawner_limits.kernel.cgroups import find
 
 cgroup = find(int(sys.argv[1]), container_id=sys.argv[2])
 with Reader(cgroup) as reader:
@@ -26,8 +26,8 @@ print(json.dumps({**found, "memory_current_bytes": seen.memory_current_bytes}))
 PROGRAM = """
 import json, os, subprocess, sys, time
 from pathlib import Path
-from spawner_limits.kernel.where import find
-from spawner_limits.live.parent import Caps, Parent, look, remove
+from spawner_limits.kernel.cgroups import find
+from spawner_limits.lifecycle.cgroup_parent import Caps, Parent, look, remove
 
 def docker(*arguments):
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -16,10 +16,10 @@ PROGRAM = """
 import json, subprocess, sys
 from spawner_limits.engines.docker import translate
 from spawner_limits.kernel.reader import Reader
-from spawner_limits.kernel.where import find
+from spawner_limits.kernel.cgroups import find
 from spawner_limits.limits import Limits
-from spawner_limits.live import host
-from spawner_limits.live.attest import attest
+from spawner_limits.lifecycle import host
+from spawner_limits.lifecycle.attest import attest
 
 def docker(*arguments):
     ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)

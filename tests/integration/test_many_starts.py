@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from benchmarks.spawners import burst, yard
-from spawner_limits.live import servers
-from spawner_limits.live.attest import attest
-from spawner_limits.live.host import swap_bytes
+from spawner_limits.lifecycle import servers
+from spawner_limits.lifecycle.attest import attest
+from spawner_limits.lifecycle.host import swap_bytes
 from spawner_limits.spawners.aside import THREADS
 from spawner_limits.units import MIB
 from tests.between import between

@@ -19,9 +19,9 @@ from docker.utils import kwargs_from_env
 
 import docker
 from spawner_limits.engines import labels
-from spawner_limits.live.ends import RECENT, End, Oom, Owned
-from spawner_limits.live.oom import Watcher
-from spawner_limits.live.records import Records
+from spawner_limits.lifecycle.exit_reason import RECENT, End, Oom, Owned
+from spawner_limits.lifecycle.oom_watcher import Watcher
+from spawner_limits.lifecycle.records import Records
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL
 

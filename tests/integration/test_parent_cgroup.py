@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 import docker.errors
 import pytest
 
-from spawner_limits.kernel.where import Cgroup, cgroup_mounts, find, hierarchies
-from spawner_limits.live.parent import CONTROLLERS, Caps, Parent, look, named, remove
+from spawner_limits.kernel.cgroups import Cgroup, cgroup_mounts, find, hierarchies
+from spawner_limits.lifecycle.cgroup_parent import CONTROLLERS, Caps, Parent, look, named, remove
 from spawner_limits.units import GIB, MIB
 from tests.conftest import MINIMAL
 

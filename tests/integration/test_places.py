@@ -12,10 +12,10 @@ import pytest
 from docker.utils import kwargs_from_env
 
 from spawner_limits.engines import labels
-from spawner_limits.policy.file import parse
+from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
+from spawner_limits.spawners.admission import FullError, Places, look
 from spawner_limits.spawners.aside import Aside
-from spawner_limits.spawners.places import FullError, Places, look
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL
 

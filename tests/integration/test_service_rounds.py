@@ -17,12 +17,12 @@ import pytest
 import docker
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
-from spawner_limits.live import servers
-from spawner_limits.live.records import Records
-from spawner_limits.live.service import POLICY_VARIABLE, RETRY_S, Groups, Service
-from spawner_limits.policy.file import load
+from spawner_limits.lifecycle import servers
+from spawner_limits.lifecycle.records import Records
+from spawner_limits.policy.parse import load
+from spawner_limits.policy.reload import Standing
 from spawner_limits.policy.resolve import resolve
-from spawner_limits.policy.standing import Standing
+from spawner_limits.service.keeper import POLICY_VARIABLE, RETRY_S, Groups, Service
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL
 from tests.integration.conftest import TINY
@@ -288,7 +288,7 @@ def process(path, tmp_path):
     def start(**environment):
         given = {"JUPYTERHUB_API_URL": NO_HUB, "JUPYTERHUB_API_TOKEN": "none", POLICY_VARIABLE: str(path)}
         given |= {"SPAWNER_LIMITS_RECORDS": str(tmp_path)} | environment
-        command = [sys.executable, "-m", "spawner_limits.live.service"]
+        command = [sys.executable, "-m", "spawner_limits.service.keeper"]
         running.append(subprocess.Popen(command, env={**os.environ, **given}, stderr=subprocess.PIPE, text=True))
         return running[-1]
 

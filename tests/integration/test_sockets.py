@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.proof.conformance.bench import Bench
-from spawner_limits.proof.conformance.loads import LIMIT_BYTES
-from spawner_limits.proof.conformance.sockets import CASES, LIMIT_FILE
-from spawner_limits.proof.conformance.suite import measure
-from spawner_limits.proof.engine import Engine
+from spawner_limits.bench.engine import Engine
+from spawner_limits.conformance.loads import LIMIT_BYTES
+from spawner_limits.conformance.sockets import CASES, LIMIT_FILE
+from spawner_limits.conformance.suite import measure
+from spawner_limits.conformance.trial import Bench
 from spawner_limits.proof.evidence import Outcome
 from tests.conftest import MINIMAL
 from tests.integration.test_conformance_suite import cgroup_version

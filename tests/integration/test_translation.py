@@ -11,8 +11,8 @@ import pytest
 from docker.errors import APIError
 
 from spawner_limits.engines.docker import TABLE, disagreements, host_config, translate
+from spawner_limits.kernel.cgroups import find
 from spawner_limits.kernel.reader import Reader
-from spawner_limits.kernel.where import find
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import GIB, MIB
 from tests.conftest import MINIMAL

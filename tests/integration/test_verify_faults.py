@@ -17,7 +17,7 @@ from socketserver import UnixStreamServer
 
 import pytest
 
-from spawner_limits.kernel.where import find
+from spawner_limits.kernel.cgroups import find
 from tests.conftest import MINIMAL
 from tests.integration.conftest import TINY, eventually, processes_of, tar
 

@@ -12,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from spawner_limits.bench.made import Made, UnusableError, new_name
+from spawner_limits.clients.hub_api import Hub
 from spawner_limits.engines import labels
-from spawner_limits.kernel.where import find
-from spawner_limits.live.hub import Hub
+from spawner_limits.kernel.cgroups import find
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.proof import ownership
-from spawner_limits.proof.made import Made, UnusableError, new_name
+from spawner_limits.verify import whose
 from tests.integration.conftest import TINY, eventually
 
 PRESS = (f"--image={TINY}", "--mem-limit=64M")
@@ -170,13 +170,13 @@ def test_a_server_that_was_started_anew_is_told():
     """What was pressed must be what the hub still says; another container tells nothing of it."""
     container = type("Container", (), {"id": "a" * 64})()
     with hub_with({"": {"state": {"object_id": "a" * 64}}}) as url:
-        assert ownership.replaced(Hub(url, "a-token"), "alice", container) is None
+        assert whose.replaced(Hub(url, "a-token"), "alice", container) is None
     with hub_with({"": {"state": {"object_id": "b" * 64}}}) as url:
-        assert ownership.replaced(Hub(url, "a-token"), "alice", container) == (
+        assert whose.replaced(Hub(url, "a-token"), "alice", container) == (
             "the server was started anew while it was pressed: it was the container aaaaaaaaaaaa, and is bbbbbbbbbbbb"
         )
     with hub_with({}) as url:
-        assert ownership.replaced(Hub(url, "a-token"), "alice", container) == (
+        assert whose.replaced(Hub(url, "a-token"), "alice", container) == (
             "the server was stopped while it was pressed: the hub runs no server of alice"
         )
 

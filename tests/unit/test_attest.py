@@ -6,8 +6,8 @@ import pytest
 
 from spawner_limits.engines.docker import translate
 from spawner_limits.kernel.snapshot import Snapshot
+from spawner_limits.lifecycle.attest import attest
 from spawner_limits.limits import Limits
-from spawner_limits.live.attest import attest
 from spawner_limits.units import MIB
 
 V1 = dict.fromkeys(("cpu", "cpuacct", "cpuset", "memory", "pids"), 1)

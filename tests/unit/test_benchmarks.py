@@ -11,7 +11,7 @@ from benchmarks import apply, fresh, made, paired, resolution, spawn
 from benchmarks.paired import Pairs
 from benchmarks.policy import Figures, Load, Reload, as_text, main
 from benchmarks.resolution import Case, Resolution
-from spawner_limits.policy.file import parse
+from spawner_limits.policy.parse import parse
 
 TINY = ("--users", "3", "20", "--repeats", "1", "--rounds", "2", "--people", "2", "--json")
 

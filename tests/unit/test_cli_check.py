@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from spawner_limits.cli import host
 from spawner_limits.policy.capacity import Machine
-from spawner_limits.policy.file import parse
-from spawner_limits.policy.review import placed, review
+from spawner_limits.policy.lint import placed, review
+from spawner_limits.policy.parse import parse
 from tests.conftest import COMMAND, spawner_limits
 from tests.unit.command import run
 

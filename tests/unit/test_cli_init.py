@@ -11,7 +11,7 @@ import pytest
 
 from spawner_limits.cli.init import TEXT
 from spawner_limits.policy import keys
-from spawner_limits.policy.file import SECTIONS, parse
+from spawner_limits.policy.parse import SECTIONS, parse
 from tests.unit.command import run
 
 __all__ = ["run"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spawner_limits.cli.live import COLUMNS, line
+from spawner_limits.cli.usage_line import COLUMNS, line
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.limits import Limits
 from spawner_limits.units import GIB, MIB

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from spawner_limits.cli import source
+from spawner_limits.cli import policy_file
 from spawner_limits.errors import UsageError
-from spawner_limits.policy.change import Target, change, read_values
-from spawner_limits.policy.file import parse
+from spawner_limits.policy.parse import parse
+from spawner_limits.policy.set_rule import Target, change, read_values
 from tests.conftest import COMMAND, spawner_limits
 from tests.unit.command import run
 
@@ -508,7 +508,7 @@ def test_a_change_of_somebody_else_is_kept(tmp_path):
     path = tmp_path / "limits.yaml"
     path.write_bytes(b"theirs")
     with pytest.raises(UsageError, match="it has changed since it was read, so nothing is changed; try again"):
-        source.replace(path, b"what was read", b"ours")
+        policy_file.replace(path, b"what was read", b"ours")
     assert path.read_bytes() == b"theirs"
     assert [one.name for one in tmp_path.iterdir()] == ["limits.yaml"]
 

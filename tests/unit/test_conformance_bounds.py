@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from spawner_limits.conformance.bounds import CASES, KNOBS, PIDS, Stuck, Written, active, whole_disk
+from spawner_limits.conformance.case import CannotError
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.proof.conformance.bounds import CASES, KNOBS, PIDS, Stuck, Written, active, whole_disk
-from spawner_limits.proof.conformance.case import CannotError
 from spawner_limits.proof.evidence import Evidence, Host, Load
 from spawner_limits.units import GIB, MIB
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spawner_limits.proof.conformance import capability, identity
-from spawner_limits.proof.conformance.identity import Controller, Membership
+from spawner_limits.conformance import capability, identity
+from spawner_limits.conformance.identity import Controller, Membership
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.units import MIB
 

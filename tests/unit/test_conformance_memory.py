@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from spawner_limits.conformance import memory, oom, soft
+from spawner_limits.conformance.case import CannotError
+from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, Run, reached_bytes, worked
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.proof.conformance import memory, oom, soft
-from spawner_limits.proof.conformance.case import CannotError
-from spawner_limits.proof.conformance.loads import FREE, LIMIT_BYTES, LIMITED, Run, reached_bytes, worked
 from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
-from spawner_limits.proof.plot import Point
+from spawner_limits.report.plot import Point
 from spawner_limits.units import GIB, MIB
 
 HELD, BROKEN, UNKNOWN = Outcome.HELD, Outcome.BROKEN, Outcome.UNKNOWN

@@ -17,13 +17,13 @@ from test_report_examples import HOST
 
 from spawner_limits import units
 from spawner_limits.cli.progress import Progress, plain
-from spawner_limits.proof.conformance.case import Case, ConformanceReport, Control, Group, Result
-from spawner_limits.proof.conformance.cases import CASES
-from spawner_limits.proof.conformance.report import full_table, table, to_html, to_json, to_junit, words
-from spawner_limits.proof.conformance.report.listing import listing
+from spawner_limits.conformance.case import Case, ConformanceReport, Control, Group, Result
+from spawner_limits.conformance.cases import CASES
+from spawner_limits.conformance.report import full_table, table, to_html, to_json, to_junit, words
+from spawner_limits.conformance.report.listing import listing
 from spawner_limits.proof.evidence import Outcome
-from spawner_limits.proof.plot import Plot, Point
-from spawner_limits.proof.report import chart
+from spawner_limits.report import chart
+from spawner_limits.report.plot import Plot, Point
 from tests.unit.command import run
 
 __all__ = ["run"]

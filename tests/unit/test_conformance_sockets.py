@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.proof.conformance.loads import LIMIT_BYTES
-from spawner_limits.proof.conformance.sockets import CASES, SLACK_BYTES, Buffered, Look, queued
+from spawner_limits.conformance.loads import LIMIT_BYTES
+from spawner_limits.conformance.sockets import CASES, SLACK_BYTES, Buffered, Look, queued
 from spawner_limits.units import MIB
 
 (CASE,) = CASES

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.proof.conformance.swap import (
+from spawner_limits.conformance.swap import (
     CASES,
     MEMORY,
     SWAP,
@@ -20,6 +19,7 @@ from spawner_limits.proof.conformance.swap import (
     engine_cgroup,
     reloaded,
 )
+from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load
 from spawner_limits.units import GIB, MIB
 

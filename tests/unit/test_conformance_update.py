@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from spawner_limits.conformance.update import CASES, Change, Crowded, Lasting, Lowered, Turned
 from spawner_limits.engines.docker import host_config, translate
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.limits import Limits
-from spawner_limits.proof.conformance.update import CASES, Change, Crowded, Lasting, Lowered, Turned
 from spawner_limits.proof.evidence import Evidence, Host, Load
 from spawner_limits.units import GIB, MIB
 

@@ -16,12 +16,12 @@ import typer
 
 import spawner_limits
 from docs.generate import generated
+from spawner_limits.bench import interrupt
 from spawner_limits.cli.main import app
 from spawner_limits.engines import docker, kube, swarm
 from spawner_limits.errors import LimitsError, PolicyError
 from spawner_limits.limits import FIELDS
-from spawner_limits.policy.file import SECTIONS, load, parse
-from spawner_limits.proof import interrupt
+from spawner_limits.policy.parse import SECTIONS, load, parse
 from spawner_limits.proof.evidence import Outcome
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spawner_limits.engines.base import shares_told
 from spawner_limits.engines.docker import TABLE, disagreements, host_config, translate, weights
+from spawner_limits.engines.enforcement import shares_told
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import GIB, MIB
 

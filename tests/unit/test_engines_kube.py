@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner_limits.engines.base import Enforcement, Expectation, KernelFile
+from spawner_limits.engines.enforcement import Enforcement, Expectation, KernelFile
 from spawner_limits.engines.kube import TABLE, translate
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import GIB, MIB

@@ -7,8 +7,8 @@ from docker.types import Resources, TaskTemplate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner_limits.engines.base import Enforcement, Expectation, KernelFile
 from spawner_limits.engines.docker import NO_SWAPPINESS
+from spawner_limits.engines.enforcement import Enforcement, Expectation, KernelFile
 from spawner_limits.engines.swarm import TABLE, translate
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import GIB, MIB

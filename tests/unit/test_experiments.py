@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from spawner_limits.conformance.share import Rivals
+from spawner_limits.experiments import accounts, cpu, memory, oom, sharing, stats, swap, swappiness
+from spawner_limits.experiments.accounts import Account
+from spawner_limits.experiments.experiment import Done, Experiment, Figure, Judged
+from spawner_limits.experiments.listed import EXPERIMENTS
+from spawner_limits.experiments.report import table, to_html, to_json
+from spawner_limits.experiments.stairs import Climb, size
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.claims import claim
-from spawner_limits.proof.conformance.share import Rivals
 from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
-from spawner_limits.proof.experiments import accounts, cpu, memory, oom, sharing, stats, swap, swappiness
-from spawner_limits.proof.experiments.accounts import Account
-from spawner_limits.proof.experiments.experiment import Done, Experiment, Figure, Judged
-from spawner_limits.proof.experiments.listed import EXPERIMENTS
-from spawner_limits.proof.experiments.report import table, to_html, to_json
-from spawner_limits.proof.experiments.stairs import Climb, size
 from spawner_limits.units import GIB, MIB
 from tests.unit.command import run
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from spawner_limits.bench.guard import Guard
 from spawner_limits.kernel import processes
+from spawner_limits.kernel.cgroups import CONTROLLERS, Cgroup, Whereabouts
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.kernel.where import CONTROLLERS, Cgroup, Whereabouts
-from spawner_limits.proof.guard import Guard
 
 TOP = Path("/sys/fs/cgroup")
 

@@ -6,7 +6,7 @@ import pytest
 
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.spawners.hints import JAVA, THREADS, environment, threads, variables
+from spawner_limits.spawners.thread_env import JAVA, THREADS, environment, threads, variables
 from spawner_limits.units import GIB
 
 OFF = Grant(value=False, rule="user ann", file="limits.yaml", line=9)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from spawner_limits.kernel.cgroups import Cgroup
 from spawner_limits.kernel.kmsg import KernelLog, LoggedKill, kills, logged_kills, text
 from spawner_limits.kernel.oom import OomFiles
-from spawner_limits.kernel.where import Cgroup
 
 ID, OTHER = "3b" * 32, "0f" * 32
 MEMCG = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spawner_limits.kernel import v1, v2
+from spawner_limits.kernel.cgroups import CONTROLLERS, Cgroup, find
+from spawner_limits.kernel.counter_file import Source
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.kernel.source import Source
-from spawner_limits.kernel.where import CONTROLLERS, Cgroup, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spawner_limits.errors import LimitsError
-from spawner_limits.kernel.where import CONTROLLERS, CgroupError, find
+from spawner_limits.kernel.cgroups import CONTROLLERS, CgroupError, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from spawner_limits.live.ends import End, Oom, Owned, cause, lasting, oom_line
+from spawner_limits.lifecycle.exit_reason import End, Oom, Owned, cause, lasting, oom_line
 from spawner_limits.units import GIB, MIB
 
 DIED = datetime(2026, 11, 22, 20, 2, 11, tzinfo=UTC)

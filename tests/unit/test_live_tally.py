@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spawner_limits.kernel.kmsg import LoggedKill
-from spawner_limits.live.tally import Tally
+from spawner_limits.lifecycle.kill_count import Tally
 
 KILL = LoggedKill(container="3b" * 32, process="python3", pid=77, whose="own")
 BEGIN = datetime(2026, 11, 22, 21, tzinfo=UTC)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner_limits.engines.base import pages, swap_texts
 from spawner_limits.engines.docker import UNLIMITED, allows_no_swap, host_config, may_get_swap, translate
+from spawner_limits.engines.enforcement import pages, swap_texts
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import MIB, TIB
 

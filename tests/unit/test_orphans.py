@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from spawner_limits.engines import labels
-from spawner_limits.live.orphans import Claim, orphans
-from spawner_limits.live.servers import Server
+from spawner_limits.lifecycle.orphans import Claim, orphans
+from spawner_limits.lifecycle.servers import Server
 
 NOBODY = "the hub's database has no such server"
 CUT_SHORT = "the hub ended while it was starting it"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spawner_limits.kernel.where import Cgroup
-from spawner_limits.live.parent import Caps, Parent, caps, look, most_processes, named, remove
+from spawner_limits.kernel.cgroups import Cgroup
+from spawner_limits.lifecycle.cgroup_parent import Caps, Parent, caps, look, most_processes, named, remove
 from spawner_limits.policy.capacity import Machine
 from spawner_limits.policy.model import Host
 from spawner_limits.units import GIB, MIB

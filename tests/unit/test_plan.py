@@ -9,11 +9,11 @@ import pytest
 
 from spawner_limits.engines.docker import host_config, translate
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.live.plan import How, Machine, changes, entitle, plan, request
-from spawner_limits.live.servers import Server
-from spawner_limits.policy.file import parse
-from spawner_limits.policy.request import Request
+from spawner_limits.lifecycle.plan import How, Machine, changes, entitle, plan, request
+from spawner_limits.lifecycle.servers import Server
+from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
+from spawner_limits.policy.user_options import Request
 from spawner_limits.units import MIB
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

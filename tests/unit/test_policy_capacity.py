@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from spawner_limits.policy.capacity import Holding, Machine, full, room
-from spawner_limits.policy.file import parse
+from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.units import GIB
 

@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spawner_limits.errors import PolicyError
-from spawner_limits.policy.edit import drop, put
 from spawner_limits.policy.model import user_key
+from spawner_limits.policy.yaml_edit import drop, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from spawner_limits.errors import PolicyError, Problem
 from spawner_limits.limits import FIELDS
-from spawner_limits.policy.document import Document
-from spawner_limits.policy.file import MAX_BYTES, load, parse
 from spawner_limits.policy.model import Policy, Rule, Setting, group_key, user_key
+from spawner_limits.policy.parse import MAX_BYTES, load, parse
+from spawner_limits.policy.yaml_tree import Document
 from spawner_limits.units import GIB, MIB
 
 FILE = "limits.yaml"

@@ -9,9 +9,9 @@ import pytest
 
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS
-from spawner_limits.policy.file import parse
 from spawner_limits.policy.keys import read_until, show_until
 from spawner_limits.policy.model import Host, Policy, Rule
+from spawner_limits.policy.parse import parse
 from spawner_limits.units import GIB, MIB
 
 FILE = "limits.yaml"

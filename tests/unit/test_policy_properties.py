@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from spawner_limits.errors import RequestError
 from spawner_limits.limits import FIELDS
-from spawner_limits.policy import keys, relations
-from spawner_limits.policy.file import parse
-from spawner_limits.policy.request import Request
+from spawner_limits.policy import constraints, keys
+from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import Entitlement, resolve
+from spawner_limits.policy.user_options import Request
 from spawner_limits.units import GIB, MIB, cpus_in
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ def values_of(rule: Mapping[str, Any]) -> dict[str, Any]:
 def fitting(rule: dict[str, Any]) -> dict[str, Any]:
     """The rule without what one rule can't ask for together."""
     rule = dict(rule)
-    for pair in relations.NEVER_ABOVE:
+    for pair in constraints.NEVER_ABOVE:
         values = values_of(rule)
-        if {pair.low, pair.high} <= values.keys() and relations.above(values[pair.low], values[pair.high]):
+        if {pair.low, pair.high} <= values.keys() and constraints.above(values[pair.low], values[pair.high]):
             del rule[pair.high if pair.low == "mem_limit" else pair.low]
     values = values_of(rule)
-    if relations.too_short(values.get("cpu_limit"), values.get("cpu_period")) is not None:
+    if constraints.too_short(values.get("cpu_limit"), values.get("cpu_period")) is not None:
         del rule["cpu_period"]
     if "sizes" in rule and rule.get("default_size") not in rule["sizes"]:
         rule.pop("default_size", None)
@@ -280,10 +280,10 @@ def test_what_is_granted_fits_together(sections: Sections, now: datetime, reques
     for _, found in granted(read(sections), now, request):
         given = got(found)
         assert all(
-            amount(pair.low, given) <= amount(pair.high, given) for pair in relations.NEVER_ABOVE if pair.low in given
+            amount(pair.low, given) <= amount(pair.high, given) for pair in constraints.NEVER_ABOVE if pair.low in given
         )
         assert given.get("mem_limit") is None or "memswap_limit" in given
-        assert relations.too_short(given.get("cpu_limit"), given.get("cpu_period")) is None
+        assert constraints.too_short(given.get("cpu_limit"), given.get("cpu_period")) is None
         assert all(FIELDS[field].read(str(value)) == value for field, value in given.items() if value is not None)
         assert list(given) == [field for field in FIELDS if field in given]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spawner_limits.errors import RequestError
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy.keys import REQUESTABLE
-from spawner_limits.policy.request import KEYS, Request, without_ours
+from spawner_limits.policy.user_options import KEYS, Request, without_ours
 from spawner_limits.units import GIB, MIB
 
 NONE = Request()

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from spawner_limits.errors import PolicyError, RequestError
 from spawner_limits.limits import FIELDS, Limits
-from spawner_limits.policy.file import load, parse
 from spawner_limits.policy.keys import REQUIRED
-from spawner_limits.policy.request import Request
+from spawner_limits.policy.parse import load, parse
 from spawner_limits.policy.resolve import Entitlement, Grant
 from spawner_limits.policy.resolve import resolve as resolve_at
+from spawner_limits.policy.user_options import Request
 from spawner_limits.units import GIB, MIB, cpus_in
 
 if TYPE_CHECKING:

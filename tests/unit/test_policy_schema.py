@@ -14,7 +14,7 @@ from docs.generate import SCHEMA, schema_text
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy import keys
-from spawner_limits.policy.file import SECTIONS, parse
+from spawner_limits.policy.parse import SECTIONS, parse
 from spawner_limits.policy.schema import FIELD_ENTRIES, RULE_ENTRIES, SECTION_ENTRIES, schema
 
 ROOT = Path(__file__).parents[2]

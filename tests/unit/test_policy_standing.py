@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from spawner_limits.policy.standing import Standing
+from spawner_limits.policy.reload import Standing
 
 GOOD = "version: 1\ndefaults: {{mem_limit: {size}, cpu_limit: 1, pids_limit: 100}}\n"
 BAD = "version: 1\ndefaults: {mem_limt: 1G}\n"

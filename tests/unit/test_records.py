@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spawner_limits.live.records import VARIABLE, Records, usual
+from spawner_limits.lifecycle.records import VARIABLE, Records, usual
 
 ONE, TWO = "a" * 64, "b" * 64
 

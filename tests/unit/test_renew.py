@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from spawner_limits.engines.docker import host_config, translate
+from spawner_limits.lifecycle.kept_container import Renewal, renewal
 from spawner_limits.limits import Limits
-from spawner_limits.live.renew import Renewal, renewal
 from spawner_limits.units import MIB
 
 LIMITS = {"mem_limit": 256 * MIB, "memswap_limit": 256 * MIB, "cpu_limit": 0.5, "pids_limit": 100}

@@ -28,7 +28,7 @@ from spawner_limits import units
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.limits import FIELDS
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Trial
-from spawner_limits.proof.report import chart, series, table, to_html, to_json, to_junit, words
+from spawner_limits.report import chart, series, table, to_html, to_json, to_junit, words
 
 UNKNOWN_CPU = cpu_verdict(Outcome.UNKNOWN, "not pressed: throttled in 0 of 3 windows", used=0.1)
 UNKNOWN = replace(ALICE, verdicts=(ALICE.verdicts[0], UNKNOWN_CPU))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spawner_limits import units
-from spawner_limits.engines.base import Expectation
+from spawner_limits.engines.enforcement import Expectation
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load, Origin, Outcome, Report, Trial, Verdict
 

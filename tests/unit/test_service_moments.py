@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spawner_limits.live.service import Era, Patience
-from spawner_limits.policy.file import parse
-from spawner_limits.policy.moments import next_end
+from spawner_limits.policy.expiry import next_end
+from spawner_limits.policy.parse import parse
+from spawner_limits.service.keeper import Era, Patience
 
 DEFAULTS = {"mem_limit": "1G", "cpu_limit": "1", "pids_limit": "100"}
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -10,10 +10,10 @@ import pytest
 
 from spawner_limits.engines import labels
 from spawner_limits.errors import UsageError
-from spawner_limits.live.belonging import Known, belongings
-from spawner_limits.live.servers import Server
-from spawner_limits.live.stop import Findings, targets
-from spawner_limits.policy.file import parse
+from spawner_limits.lifecycle.ownership import Known, belongings
+from spawner_limits.lifecycle.servers import Server
+from spawner_limits.lifecycle.stop import Findings, targets
+from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

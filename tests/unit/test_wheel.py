@@ -55,12 +55,12 @@ def test_the_package_is_whole(wheel):
 
 CARRIED = (
     "py.typed",
-    "proof/report/chart.svg.j2",
-    "proof/report/report.css",
-    "proof/report/report.html.j2",
-    "proof/conformance/report/conformance.css",
-    "proof/conformance/report/conformance.html.j2",
-    "proof/experiments/report/experiment.html.j2",
+    "report/chart.svg.j2",
+    "report/report.css",
+    "report/report.html.j2",
+    "conformance/report/conformance.css",
+    "conformance/report/conformance.html.j2",
+    "experiments/report/experiment.html.j2",
     "spawners/templates/not_running.html",
     "spawners/templates/spawn_pending.html",
     *(f"proof/probes/{one.name}" for one in (ROOT / "spawner_limits" / "proof" / "probes").glob("*.py")),

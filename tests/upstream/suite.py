@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import docker.errors
 from dockerspawner import DockerSpawner
 
+from spawner_limits.bench.interrupt import uninterrupted
 from spawner_limits.errors import LimitsError
-from spawner_limits.live import parent
-from spawner_limits.proof.interrupt import uninterrupted
+from spawner_limits.lifecycle import cgroup_parent
 from tests import locks
 
 if TYPE_CHECKING:
@@ -358,7 +358,7 @@ def _end_strays(prefix: str) -> None:
 def _remove_cgroup(prefix: str) -> None:
     for left in reversed(range(_CGROUP_TRIES)):
         try:
-            return parent.remove(prefix)
+            return cgroup_parent.remove(prefix)
         except OSError:  # the engine says that a container is gone before the Linux kernel does
             if not left:
                 raise

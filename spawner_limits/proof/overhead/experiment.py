@@ -19,7 +19,7 @@ from spawner_limits.proof.overhead.workloads import WORKLOADS, disturbed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from spawner_limits.proof.engine import Engine
+    from spawner_limits.bench.engine import Engine
     from spawner_limits.proof.overhead.pair import Place
     from spawner_limits.proof.overhead.workloads import Program, Workload
 

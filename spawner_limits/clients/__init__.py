@@ -1,0 +1,1 @@
+"""Reach: engines and the hub over their APIs, behind ports of our own. Decides nothing."""

@@ -1,0 +1,170 @@
+"""The engine's events about containers, followed for as long as the hub runs, over any restart of the engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from threading import Event as Flag
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import docker.errors
+import requests
+from urllib3.exceptions import ReadTimeoutError
+
+from spawner_limits.engines import labels
+from spawner_limits.lifecycle.exit_reason import utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from docker import APIClient
+
+_ACTIONS = ("start", "oom", "kill", "die", "destroy")
+_CONNECT_S = 10
+_SILENCE_S = 60
+"""after so long without a word the stream is opened anew: a connection over a network may be dead without a sign"""
+_BACK_OFF_S = (0.1, 0.2, 0.5, 1, 2, 5)
+_OVERLAP_S = 5
+"""asked for again at a new connection; what was heard already is left out"""
+_REMEMBERED = 512
+"""events; the engine itself remembers 256"""
+_NS = 10**9
+UNANSWERED = (docker.errors.DockerException, requests.RequestException, OSError)
+"""what says that the engine does not answer"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """What happened to one container."""
+
+    container: str
+    action: str
+    at: datetime
+    """by the engine's clock, in UTC"""
+    exit_code: int | None = None
+    """of `die`"""
+    signal: int | None = None
+    """of `kill`: what the engine was asked to send"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connected:
+    """The stream was opened: what happened while it was not may have been missed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """The engine does not answer; said once until it does again."""
+
+    why: str
+
+
+class Stream:
+    """Calls `hear` with each thing that happens, in a thread of its own."""
+
+    def __init__(self, connect: Callable[[], APIClient], hear: Callable[[Event | Connected | Lost], None]) -> None:
+        """`connect` gives a client of our own. Events count from now on, though nothing is connected yet."""
+        self._connect, self._hear = connect, hear
+        self._since = time.time()
+        self._heard: deque[tuple[int, str, str]] = deque(maxlen=_REMEMBERED)
+        self._closing = Flag()
+        self._response: requests.Response | None = None
+        self._thread = Thread(target=self._run, name="spawner-limits-events", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, and the connection with it."""
+        self._closing.set()
+        if (response := self._response) is not None:
+            # urllib3 2.3 and later; before, it ends with the next event, or after `_SILENCE_S`
+            with suppress(AttributeError, OSError, ValueError):
+                response.raw.shutdown()
+        self._thread.join(_CONNECT_S)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._closing.is_set():
+            try:
+                with closing(self._connect()) as client, self._opened(client) as response:
+                    failures = 0
+                    self._hear(Connected())
+                    self._follow(response)
+            except requests.ReadTimeout:  # silence
+                continue
+            except (*UNANSWERED, ValueError) as error:  # the latter: cut off in the middle of an event
+                if not failures and not self._closing.is_set():
+                    self._hear(Lost(why=str(error)))
+                failures += 1
+            self._closing.wait(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
+
+    def _opened(self, client: APIClient) -> requests.Response:
+        """A response that goes on for ever. The SDK's own stream can't be closed without a warning."""
+        asked = {"since": f"{self._since - _OVERLAP_S:.6f}", "filters": _filters({"label": [labels.USER]})}
+        url = f"{client.base_url}/v{client.api_version}/events"
+        self._response = client.get(url, params=asked, stream=True, timeout=(_CONNECT_S, _SILENCE_S))
+        self._response.raise_for_status()
+        return self._response
+
+    def _follow(self, response: requests.Response) -> None:
+        try:
+            for line in response.iter_lines():
+                if self._closing.is_set():
+                    return
+                self._tell(json.loads(line))
+        except requests.ConnectionError as error:
+            # how requests tells of silence
+            if not (error.args and isinstance(error.args[0], ReadTimeoutError)):
+                raise
+
+    def _tell(self, told: Mapping[str, Any]) -> None:
+        key = (told["timeNano"], told["Actor"]["ID"], told["Action"])
+        if key not in self._heard:
+            self._heard.append(key)
+            self._since = max(self._since, told["timeNano"] / _NS)
+            self._hear(_event(told))
+
+
+def past(client: APIClient, container: str) -> Iterator[Event]:
+    """What the engine remembers of one container, from the oldest on. Errors: those of `UNANSWERED`."""
+    asked = {
+        "since": "1",
+        "until": f"{time.time():.6f}",
+        "filters": _filters({"container": [container]}),
+    }
+    url = f"{client.base_url}/v{client.api_version}/events"
+    # each such address is another one to the SDK, which would keep a connection for it
+    with client.get(url, params=asked, timeout=_CONNECT_S, headers={"Connection": "close"}) as response:
+        response.raise_for_status()
+        yield from (_event(json.loads(line)) for line in response.text.splitlines())
+
+
+def last_run(events: Iterable[Event]) -> list[Event]:
+    """Those since the container was started the last time: one that is kept lives more than once."""
+    found: list[Event] = []
+    for one in events:
+        found = [] if one.action == "start" else [*found, one]
+    return found
+
+
+def _filters(more: Mapping[str, list[str]]) -> str:
+    return json.dumps({"type": ["container"], "event": list(_ACTIONS), **more})
+
+
+def _event(told: Mapping[str, Any]) -> Event:
+    attributes = told["Actor"]["Attributes"]
+    return Event(
+        container=told["Actor"]["ID"],
+        action=told["Action"],
+        at=utc(told["timeNano"] / _NS),
+        exit_code=_number(attributes.get("exitCode")),
+        signal=_number(attributes.get("signal")),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,268 @@
+"""Cases 1, 2 and 7: the cgroups that we read are the container's, and have what a limit needs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from spawner_limits.bench.engine import kill
+from spawner_limits.conformance.case import Case, Group
+from spawner_limits.conformance.loads import EVERY, LIMITED, waiting
+from spawner_limits.conformance.setting import Setting, made
+from spawner_limits.conformance.trial import START_S
+from spawner_limits.kernel.cgroups import find
+from spawner_limits.proof.claims import claim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from spawner_limits.conformance.case import AnyCase
+    from spawner_limits.conformance.trial import Bench, Subject
+    from spawner_limits.engines.enforcement import CgroupVersion
+    from spawner_limits.proof.evidence import Verdict
+
+_FILES: Mapping[CgroupVersion, Mapping[str, str]] = {
+    1: {
+        "cpu": "cpu.cfs_quota_us",
+        "cpuacct": "cpuacct.usage",
+        "cpuset": "cpuset.cpus",
+        "memory": "memory.limit_in_bytes",
+        "pids": "pids.max",
+    },
+    2: {"cpu": "cpu.max", "cpuset": "cpuset.cpus", "memory": "memory.max", "pids": "pids.max"},
+}
+"""controller → a file that is there with it"""
+
+# -- 1: controllers ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Controller:
+    """One controller, as a cgroup's directory shows it."""
+
+    name: str
+    file: str
+    exists: bool
+    listed: bool | None = None
+    """in v2's `cgroup.controllers`; v1 has no such list"""
+
+
+Where: TypeAlias = "Callable[[Subject], AbstractContextManager[Mapping[str, Path]]]"
+"""a container → its controllers, and where to look for each"""
+
+
+@contextmanager
+def _own(subject: Subject) -> Iterator[Mapping[str, Path]]:
+    yield subject.cgroup.directories
+
+
+@contextmanager
+def _without(subject: Subject) -> Iterator[Mapping[str, Path]]:
+    """v1: the container's cgroup for devices. v2: a cgroup below the container's, which was given no controllers."""
+    names = subject.cgroup.directories
+    if subject.bench.version == 1:
+        found = find(subject.container.pid, container_id=subject.container.id, controllers=("devices",))
+        yield dict.fromkeys(names, found.directories["devices"])
+        return
+    below = names["memory"] / "spawner-limits-without"
+    below.mkdir()
+    try:
+        yield dict.fromkeys(names, below)
+    finally:
+        below.rmdir()
+
+
+def _press_controllers(bench: Bench, where: Where) -> list[Controller]:
+    with made(bench, Setting(limits=EVERY)) as subject, where(subject) as directories:
+        versions = subject.cgroup.versions
+        wanted = {name: _FILES[versions[name]].get(name) for name in directories}
+        return [_controller(directories[name], name, file, versions[name]) for name, file in wanted.items() if file]
+
+
+def _controller(directory: Path, name: str, file: str, version: CgroupVersion) -> Controller:
+    listed = None if version == 1 else name in (directory / "cgroup.controllers").read_text(encoding="ascii").split()
+    return Controller(name=name, file=file, exists=(directory / file).exists(), listed=listed)
+
+
+def judge_controllers(controllers: Sequence[Controller]) -> list[Verdict]:
+    """Each has its file, and on v2 is listed."""
+    return [_judge_controller(one) for one in controllers]
+
+
+def _judge_controller(one: Controller) -> Verdict:
+    lacks = [
+        *([] if one.exists else [f"no {one.file}"]),
+        *(["not in cgroup.controllers"] if one.listed is False else []),
+    ]
+    return claim(
+        f"controller {one.name}",
+        expected="there",
+        seen=", ".join(lacks) or "there",
+        holds=not lacks,
+        files=[f"{one.file}: {'there' if one.exists else 'not there'}"],
+    )
+
+
+# -- 2, 7: processes in their cgroups ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Membership:
+    """One process, and the cgroups of a container."""
+
+    what: str
+    paths: Mapping[str, str]
+    """hierarchy → the process's cgroup, from /proc/PID/cgroup"""
+    wanted: Mapping[str, str]
+    """hierarchy → the container's"""
+    listed: Mapping[str, bool]
+    """controller → whether the container's `cgroup.procs` lists it"""
+
+
+Choice: TypeAlias = "Callable[[Subject, Subject], AbstractContextManager[int]]"
+"""a container and another → the process id that is looked for in the first one's cgroups"""
+
+
+@contextmanager
+def _first(subject: Subject, _other: Subject) -> Iterator[int]:
+    yield subject.container.pid
+
+
+@contextmanager
+def _of_another(_subject: Subject, other: Subject) -> Iterator[int]:
+    yield other.container.pid
+
+
+@contextmanager
+def _executed(subject: Subject, _other: Subject) -> Iterator[int]:
+    load, pid = waiting(subject)
+    try:
+        yield pid
+    finally:
+        # once it is elsewhere, nobody else finds it
+        kill([pid])
+        load.wait(START_S)
+
+
+@contextmanager
+def _moved(subject: Subject, other: Subject) -> Iterator[int]:
+    with _executed(subject, other) as pid:
+        for directory in dict.fromkeys(other.cgroup.directories.values()):
+            (directory / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        yield pid
+
+
+def _press_first(bench: Bench, choice: Choice) -> Membership:
+    return _membership(bench, choice, "the first process")
+
+
+def _press_executed(bench: Bench, choice: Choice) -> Membership:
+    return _membership(bench, choice, "a process of docker exec")
+
+
+def _membership(bench: Bench, choice: Choice, what: str) -> Membership:
+    with made(bench, LIMITED) as other, made(bench, LIMITED) as subject, choice(subject, other) as pid:
+        directories = subject.cgroup.directories.items()
+        return Membership(
+            what=what,
+            paths=_paths(pid),
+            wanted=_paths(subject.container.pid),
+            listed={name: str(pid) in (at / "cgroup.procs").read_text().split() for name, at in directories},
+        )
+
+
+def _paths(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines()
+    return {names or "v2": path for _, names, path in (line.split(":", 2) for line in lines)}
+
+
+def judge_membership(one: Membership) -> list[Verdict]:
+    """It is in every one of the container's cgroups; one below is as good, for the limits hold there too."""
+    elsewhere = [name for name, path in one.wanted.items() if not _is_in(path, one.paths.get(name, ""))]
+    unlisted = [name for name, listed in one.listed.items() if not listed and not _is_below(one)]
+    seen = [f"elsewhere in {', '.join(elsewhere)}"] if elsewhere else []
+    seen += [f"not in cgroup.procs of {', '.join(unlisted)}"] if unlisted else []
+    return [
+        claim(
+            one.what,
+            expected="in every cgroup of its container",
+            seen="; ".join(seen) or "in every cgroup of its container",
+            holds=not seen,
+            files=[
+                f"/proc/PID/cgroup: {path} ({', '.join(name for name, at in one.paths.items() if at == path)})"
+                for path in dict.fromkeys(one.paths.values())
+            ],
+        )
+    ]
+
+
+def _is_in(cgroup: str, path: str) -> bool:
+    return path == cgroup or path.startswith(f"{cgroup}/")
+
+
+def _is_below(one: Membership) -> bool:
+    """Moved on, to a cgroup that something in the container made."""
+    return any(one.paths.get(name, "").startswith(f"{path}/") for name, path in one.wanted.items())
+
+
+# -- the list ----------------------------------------------------------------------------------------------------
+
+_CONTROLLERS = (
+    "a container has no such controller here, so its limit is nowhere: switch it on (v1: mount it, and look for "
+    "cgroup_disable= on the kernel's command line; v2: cgroup.subtree_control of every cgroup above; rootless: "
+    "Delegate=cpu cpuset io memory pids in user@.service)"
+)
+_PLACES = (
+    "processes are not where the engine says: look at /proc/PID/cgroup, and at who writes to cgroup.procs; engine and "
+    "service manager must use the same cgroup driver"
+)
+CASES: tuple[AnyCase, ...] = (
+    Case(
+        number=1,
+        group=Group.CAPABILITY,
+        title="a container's cgroup has every controller that a limit needs",
+        expected="cpu.cfs_quota_us, cpuacct.usage, cpuset.cpus, memory.limit_in_bytes and pids.max are there",
+        expected_v2="cpu, cpuset, memory and pids in its own cgroup.controllers, with their files",
+        tolerance="zero",
+        limited=_own,
+        control=_without,
+        control_words="a cgroup of the container that these controllers are not on",
+        press=_press_controllers,
+        judge=judge_controllers,
+        remedy=_CONTROLLERS,
+        quick=True,
+    ),
+    Case(
+        number=2,
+        group=Group.CAPABILITY,
+        title="a container's first process is in the cgroups that we read",
+        expected="in cgroup.procs of each controller's directory",
+        expected_v2="in cgroup.procs of the one directory",
+        tolerance="zero",
+        limited=_first,
+        control=_of_another,
+        control_words="another container's first process",
+        press=_press_first,
+        judge=judge_membership,
+        remedy=_PLACES,
+        quick=True,
+    ),
+    Case(
+        number=7,
+        group=Group.CAPABILITY,
+        title="what docker exec starts is in the container's cgroups",
+        expected="in cgroup.procs of each controller's directory",
+        expected_v2="in cgroup.procs of the one directory, or below it",
+        tolerance="zero",
+        limited=_executed,
+        control=_moved,
+        control_words="moved to another container's cgroups behind the engine's back",
+        press=_press_executed,
+        judge=judge_membership,
+        remedy=_PLACES,
+        quick=True,
+    ),
+)

@@ -1,0 +1,244 @@
+"""Case 66: what TCP sockets buffer is the container's memory.
+
+What the sockets hold is summed from /proc/PID/net/tcp, which is the container's own; `mem` in /proc/net/sockstat is of
+the whole host.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spawner_limits.conformance.case import Case, Group
+from spawner_limits.conformance.loads import (
+    FOUR_TIMES,
+    FREE,
+    LIMIT_BYTES,
+    LIMITED,
+    LONG_S,
+    SAMPLE_S,
+    pressed,
+)
+from spawner_limits.conformance.setting import made
+from spawner_limits.proof.claims import claim
+from spawner_limits.units import MIB, format_size, size_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from spawner_limits.conformance.case import AnyCase
+    from spawner_limits.conformance.setting import Setting
+    from spawner_limits.conformance.trial import Bench, Subject
+    from spawner_limits.engines.enforcement import CgroupVersion
+    from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.proof.evidence import Verdict
+
+LIMIT_FILE = "memory.kmem.tcp.limit_in_bytes"
+"""v1's own limit of TCP memory; v2 has none, for there it is part of memory.max"""
+_PEAK_FILE = "memory.kmem.tcp.max_usage_in_bytes"
+_SENT_MIB = 192
+_CONNECTIONS = 96
+_HOLD_S = 30
+SLACK_BYTES = 16 * MIB
+"""of the limit: each socket gets its least buffers, also where nothing is left; measured 2 MiB"""
+_PRESSED = 0.9
+"""of the limit, what the kernel must have counted at least: some of it is the load's own memory on v2"""
+_FILLED = "filled"
+_SOCK = re.compile(r"^sock ([0-9]+)$", flags=re.MULTILINE)
+_HOST = re.compile(r"^TCP: .*\bmem ([0-9]+)", flags=re.MULTILINE)
+_ENDLESS = 1 << 62
+"""bytes: what the Linux kernel's v1 files say above this is no limit"""
+_LISTENS = "0A"
+"""st of a socket that listens: its queues are connections, not bytes"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """Socket memory at one moment, in bytes; `None` where it could not be read."""
+
+    queued: int | None
+    """sent and received, and not read, by the container's sockets"""
+    sock: int | None = None
+    """`sock` in memory.stat, of v2"""
+    host: int | None = None
+    """TCP memory of the whole host"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Buffered:
+    """What the sockets of one container came to hold."""
+
+    version: CgroupVersion
+    limit: str | None
+    """v1's own limit of TCP memory, as its file says it"""
+    counted: int | None
+    """the most that the kernel counted: v1 of TCP memory, v2 of all memory; bytes"""
+    memory: int | None
+    """the most memory in use that the kernel counted otherwise; bytes"""
+    looks: Sequence[Look]
+
+
+def queued(table: str) -> int:
+    """Bytes in the queues of all connections in /proc/PID/net/tcp. ValueError where it is no such table."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    queues = (row[4].split(":") for row in rows if row[3] != _LISTENS)
+    return sum(int(length, 16) for pair in queues for length in pair)
+
+
+def _look(subject: Subject) -> Look:
+    net = Path(f"/proc/{subject.container.pid}/net")
+    sock, host = _SOCK.search(subject.read("memory.stat") or ""), _HOST.search(_text(net / "sockstat") or "")
+    table = _text(net / "tcp")
+    return Look(
+        queued=queued(table) if table else None,
+        sock=None if sock is None else int(sock[1]),
+        host=None if host is None else int(host[1]) * subject.bench.page_size_bytes,
+    )
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="ascii")
+    except OSError:  # the container has ended
+        return None
+
+
+def _press(bench: Bench, setting: Setting) -> Buffered:
+    with made(bench, setting) as subject:
+        load = subject.probe("sockets", _SENT_MIB, _CONNECTIONS, _HOLD_S)
+        looks = [_look(subject)]
+
+        def is_full(_: Snapshot) -> bool:
+            filled = _FILLED in load.stdout
+            looks.append(_look(subject))
+            return filled
+
+        snapshots = subject.follow(load, seconds=LONG_S, every_s=SAMPLE_S, until=is_full)
+        if _FILLED not in load.stdout:
+            pressed(load)
+        return Buffered(
+            version=bench.version,
+            limit=subject.read(LIMIT_FILE),
+            counted=_counted(subject, snapshots),
+            memory=_most(one.memory_current_bytes for one in snapshots),
+            looks=looks,
+        )
+
+
+def _counted(subject: Subject, snapshots: Sequence[Snapshot]) -> int | None:
+    if subject.bench.version == 1:
+        text = subject.read(_PEAK_FILE)
+        return int(text) if text is not None and text.isdigit() else None
+    # memory.peak is there since Linux 5.19
+    return _most(one.memory_peak_bytes or one.memory_current_bytes for one in snapshots)
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max((one for one in values if one is not None), default=None)
+
+
+# -- judged --------------------------------------------------------------------------------------------------------
+
+
+def _judge(buffered: Buffered) -> list[Verdict]:
+    return [*([_limit_file(buffered.limit)] if buffered.version == 1 else []), _buffers(buffered)]
+
+
+def _limit_file(text: str | None) -> Verdict:
+    """A file is no load: it can show that a limit is missing, not that it holds."""
+    is_endless = text is not None and int(text) > _ENDLESS
+    verdict = claim(
+        LIMIT_FILE,
+        expected=f"at most {LIMIT_BYTES}",
+        seen="no limit" if is_endless else text,
+        holds=None if text is None else int(text) <= LIMIT_BYTES,
+        files=() if text is None else (f"{LIMIT_FILE} = {text}",),
+    )
+    return replace(verdict, under_load=None)
+
+
+def _buffers(buffered: Buffered) -> Verdict:
+    held, counted = _most(one.queued for one in buffered.looks), buffered.counted
+    is_pressed = counted is not None and counted >= _PRESSED * LIMIT_BYTES
+    exceeds = held is not None and held > LIMIT_BYTES + SLACK_BYTES
+    return claim(
+        "socket buffers",
+        expected=f"at most {format_size(LIMIT_BYTES)}, and {format_size(SLACK_BYTES)} of least buffers",
+        seen=None if held is None else size_usage(held, LIMIT_BYTES),
+        # a load that met no limit, and filled no more than one, has shown nothing
+        holds=False if exceeds else True if held is not None and is_pressed else None,
+        reason=_reason(buffered, held, exceeds=exceeds, is_pressed=is_pressed),
+        files=_files(buffered, held),
+        figures={
+            "socket_bytes": held,
+            "counted_bytes": counted,
+            "memory_bytes": buffered.memory,
+            "host_tcp_rise_bytes": _risen(buffered),
+            "limit_bytes": LIMIT_BYTES,
+        },
+    )
+
+
+def _reason(buffered: Buffered, held: int | None, *, exceeds: bool, is_pressed: bool) -> str:
+    if held is None:
+        return "the container's sockets could not be read"
+    told = f"its sockets held {size_usage(held, LIMIT_BYTES)}"
+    if exceeds:
+        memory = "nothing" if buffered.memory is None else format_size(buffered.memory)
+        return f"{told}, and the kernel counted {memory} as the container's memory"
+    if is_pressed:
+        return told
+    counted = "nothing" if buffered.counted is None else format_size(buffered.counted)
+    return f"not pressed: {told}, and the kernel counted {counted}"
+
+
+def _files(buffered: Buffered, held: int | None) -> list[str]:
+    peak = _PEAK_FILE if buffered.version == 1 else "memory.peak"
+    sock, risen = _most(one.sock for one in buffered.looks), _risen(buffered)
+    told: list[tuple[str, int | None]] = [
+        ("tx_queue and rx_queue in /proc/PID/net/tcp", held),
+        (peak, buffered.counted),
+        ("memory.stat sock", sock),
+        ("/proc/net/sockstat TCP mem, of the whole host, in bytes: risen by", risen),
+    ]
+    return [f"{name} = {value}" for name, value in told if value is not None]
+
+
+def _risen(buffered: Buffered) -> int | None:
+    most, first = _most(one.host for one in buffered.looks), buffered.looks[0].host
+    return None if most is None or first is None else most - first
+
+
+# -- the list ------------------------------------------------------------------------------------------------------
+
+_SOCKETS_REMEDY = (
+    "cgroup v2 counts them by itself: move the host there. On v1 each user can take the host's net.ipv4.tcp_mem beside "
+    f"mem_limit: lower that. What an administrator writes into {LIMIT_FILE} of a container's own cgroup, before it has "
+    "sockets, holds; in the parent cgroup alone it does nothing"
+)
+
+CASES: tuple[AnyCase, ...] = (
+    Case(
+        number=66,
+        group=Group.MEMORY,
+        title="what sockets buffer counts as memory",
+        expected=f"{_SENT_MIB} MiB in TCP buffers don't fit into {LIMIT_BYTES // MIB} MiB: {LIMIT_FILE} at most that",
+        expected_v2=f"{_SENT_MIB} MiB in TCP buffers don't fit into memory.max of {LIMIT_BYTES // MIB} MiB",
+        tolerance=f"{SLACK_BYTES // MIB} MiB above it: each socket gets its least buffers; pressed from 90 % on",
+        limited=LIMITED,
+        control=FREE,
+        control_words=FOUR_TIMES,
+        press=_press,
+        judge=_judge,
+        remedy=_SOCKETS_REMEDY,
+        defect=(
+            "cgroup v1 counts TCP memory only where memory.kmem.tcp.limit_in_bytes was written, and then beside "
+            "mem_limit (Linux mm/memcontrol-v1.c, memcg_update_tcp_max); Docker takes KernelMemoryTCP, and drops it "
+            "without a word"
+        ),
+        defect_of=1,
+        quick=True,
+    ),
+)

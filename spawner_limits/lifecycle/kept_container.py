@@ -1,0 +1,49 @@
+"""`renewal`: what is to be done to a container that was kept, before it may be started again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spawner_limits.engines.docker import RIVALS, disagreement, host_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spawner_limits.engines.enforcement import Enforcement
+
+_FIXED = frozenset({"MemorySwappiness"})
+"""keys of `HostConfig` that `docker update` does not take"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Renewal:
+    """What a kept container needs."""
+
+    told: Mapping[str, Any]
+    """what the engine is to be told, in the words of its API; empty: nothing"""
+    changes: tuple[str, ...] = ()
+    """the same for people"""
+    cannot: str = ""
+    """why it can't be changed, and a new container is needed"""
+
+
+def renewal(wanted: Enforcement, asked: Mapping[str, Any]) -> Renewal:
+    """What brings a container that is not running to `wanted`. `asked`: its `HostConfig`, what counts at its start."""
+    whole = host_config(wanted.ask)
+    differs = {key: value for key, value in whole.items() if asked.get(key) != value}
+    rivals = [key for option, key in RIVALS.items() if option in wanted.ask and asked.get(key)]
+    stuck = [disagreement(key, asked, whole) for key in differs if key in _FIXED]
+    told = tuple(disagreement(key, asked, whole) for key in differs)
+    if rivals or stuck:
+        return Renewal(told={}, cannot="; ".join((*stuck, *(f"{key} is set" for key in rivals))))
+    return Renewal(told=_with_pairs(differs, whole), changes=told)
+
+
+_PAIRS = (("Memory", "MemorySwap"), ("CpuPeriod", "CpuQuota"))
+
+
+def _with_pairs(differs: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs, and what must be told beside it: half of a pair is refused, or counts by the old other."""
+    beside = {key for pair in _PAIRS if differs.keys() & set(pair) for key in pair}
+    return {key: value for key, value in whole.items() if key in differs or key in beside}

@@ -1,0 +1,194 @@
+"""Stop everything of a user: through the hub what it knows, on the engine what it does not. Removes no files."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import docker.errors
+import requests
+
+from spawner_limits.errors import LimitsError, UnreachableError, UsageError
+from spawner_limits.lifecycle.ownership import Known, belongings
+from spawner_limits.lifecycle.servers import look
+from spawner_limits.policy.model import user_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from docker import APIClient
+    from spawner_limits.clients.hub_api import Hub
+    from spawner_limits.lifecycle.ownership import Belonging
+    from spawner_limits.lifecycle.records import Records
+    from spawner_limits.lifecycle.servers import Server
+
+_GRACE_S = 10
+"""between SIGTERM and SIGKILL, as Docker has it by default"""
+_REMOVED_S = 30
+"""for the engine to remove what is to go with its end"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """What there is of one user."""
+
+    user: str
+    running: tuple[str, ...] | None
+    """names of the servers that the hub runs, empty for the default one; `None`: no hub answered"""
+    containers: tuple[Belonging, ...]
+    """all that say that they are the user's"""
+
+    @property
+    def ours(self) -> tuple[Belonging, ...]:
+        """Those that the hub made."""
+        return tuple(one for one in self.containers if not one.doubts)
+
+    @property
+    def apart(self) -> tuple[Belonging, ...]:
+        """Those that only say so."""
+        return tuple(one for one in self.containers if one.doubts)
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Servers that the hub runs, and of which no container was found here."""
+        here = {one.server.server for one in self.containers if one.known}
+        return tuple(name for name in self.running or () if name not in here)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one container, or of a server that the hub runs elsewhere."""
+
+    container: str | None
+    """its name; `None`: there is none on this machine"""
+    server: str
+    """empty for the default one"""
+    done: str
+    """"stopped and removed through the hub" and the like, or why it was not"""
+    failed: bool = False
+
+
+def find(  # noqa: PLR0913  whose, and what is known of the hub
+    client: APIClient,
+    hub: Hub | None,
+    user: str,
+    records: Records,
+    *,
+    images: Collection[str] = (),
+    networks: Collection[str] = (),
+) -> Findings:
+    """Look for all that is the user's; `images` and `networks` are the hub's, beside those of its servers.
+
+    UsageError: there is no such user. Errors else: docker.errors.DockerException, requests.RequestException, OSError,
+    those of the hub.
+    """
+    all_of_them = look(client)
+    known = Known(
+        running=None if hub is None else _running(hub),
+        attested={one.id for one in all_of_them if _is_attested(one, records)},
+    )
+    judged = belongings(all_of_them, known, images=images, networks=networks)
+    theirs = tuple(one for one in judged if user_key(one.server.user) == user_key(user))
+    return Findings(user=user, running=None if hub is None else _names(hub, user, theirs), containers=theirs)
+
+
+def _is_attested(one: Server, records: Records) -> bool:
+    try:
+        return any(record.event == "attested" for record in records.of(one.id))
+    except PermissionError:  # another account's, such as the hub's: then it is judged by what the hub says
+        return False
+
+
+def _running(hub: Hub) -> frozenset[tuple[str, str]]:
+    people = hub.active()
+    if any(person.servers is None for person in people):
+        raise UnreachableError("the hub's token may not read its users' servers; it needs the scope read:servers")
+    return frozenset((user_key(person.name), server) for person in people for server in person.servers or ())
+
+
+def _names(hub: Hub, user: str, theirs: Sequence[Belonging]) -> tuple[str, ...]:
+    try:
+        return hub.servers(user)
+    except UsageError:
+        if theirs:  # of somebody whom the hub has forgotten
+            return ()
+        raise
+
+
+def targets(findings: Findings, named: Collection[str]) -> tuple[Belonging, ...]:
+    """What will be stopped: all of the hub's that is not at rest, and what else is named. UsageError for no such."""
+    if unknown := set(named) - {one.server.name for one in findings.containers}:
+        raise UsageError(
+            f"--container {', '.join(sorted(unknown))}: no container of that name says that it is of {findings.user}"
+        )
+    return tuple(
+        one for one in findings.containers if not is_at_rest(one) and (not one.doubts or one.server.name in named)
+    )
+
+
+def is_at_rest(one: Belonging) -> bool:
+    """Whether there is nothing to stop: it has ended and is kept, or was never started and is not surely the hub's."""
+    return not one.server.runs and not _is_remnant(one)
+
+
+def _is_remnant(one: Belonging) -> bool:
+    """Whether a start that was cut short has left it: it holds nothing but what its image has."""
+    return one.server.state == "created" and goes(one) and not one.doubts
+
+
+def goes(one: Belonging) -> bool:
+    """Whether the engine removes it at its end."""
+    return bool(one.server.host_config.get("AutoRemove"))
+
+
+def stop(
+    client: APIClient, hub: Hub | None, findings: Findings, wanted: Sequence[Belonging], say: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """Stop it: first what the hub knows, through it; then what still runs. `say` is told what is waited for."""
+    refused = {}
+    for name in findings.running or () if hub is not None else ():
+        say(f"stopping {_called(name)} of {findings.user} through the hub")
+        try:
+            hub.stop(findings.user, name)  # type: ignore[union-attr]  # as above
+        except LimitsError as error:
+            refused[name] = str(error)
+    for name in findings.elsewhere:
+        done = refused.get(name, "stopped through the hub")
+        yield Outcome(container=None, server=name, done=done, failed=name in refused)
+    for one in wanted:
+        say(f"stopping {one.server.name}")
+        yield _stopped(client, one, refused)
+
+
+def _called(server: str) -> str:
+    return f"the server {server!r}" if server else "the server"
+
+
+def _stopped(client: APIClient, one: Belonging, refused: dict[str, str]) -> Outcome:
+    container, name = one.server, one.server.server
+    if one.known and name in refused:  # not behind its back
+        return Outcome(container=container.name, server=name, done=refused[name], failed=True)
+    try:
+        done = _gone(client, one) if goes(one) else _halted(client, one)
+    except docker.errors.APIError as error:
+        return Outcome(container=container.name, server=name, done=str(error.explanation or error), failed=True)
+    except requests.Timeout:
+        return Outcome(container=container.name, server=name, done="the engine does not end it", failed=True)
+    return Outcome(container=container.name, server=name, done=f"{done} through the hub" if one.known else done)
+
+
+def _halted(client: APIClient, one: Belonging) -> str:
+    client.stop(one.server.id, timeout=_GRACE_S)
+    return "stopped and kept"
+
+
+def _gone(client: APIClient, one: Belonging) -> str:
+    # the hub, or the engine by itself, may be faster
+    with suppress(docker.errors.NotFound):
+        if _is_remnant(one):
+            client.remove_container(one.server.id, v=True)
+        else:
+            client.stop(one.server.id, timeout=_GRACE_S)
+            client.wait(one.server.id, timeout=_REMOVED_S, condition="removed")
+    return "stopped and removed"

@@ -1,0 +1,460 @@
+"""`review`: what a policy comes to on a host, and what in it is allowed and all the same most likely a mistake. Pure.
+
+A caution has the path of what it is about; its line is looked up in the text by `placed`, as the policy's own values
+keep no position of `until`, `priority` or `host`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from yaml.events import MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
+
+from spawner_limits import units
+from spawner_limits.engines import docker
+from spawner_limits.limits import FIELDS, Limits, tell
+from spawner_limits.policy import constraints, keys
+from spawner_limits.policy.capacity import Amount, room
+from spawner_limits.policy.model import Host
+from spawner_limits.policy.resolve import resolve
+from spawner_limits.policy.user_options import Request
+from spawner_limits.policy.yaml_tree import PARSER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from spawner_limits.engines.enforcement import CgroupVersion
+    from spawner_limits.limits import Value
+    from spawner_limits.policy.capacity import Machine
+    from spawner_limits.policy.model import Given, Policy, Rule, Setting
+    from spawner_limits.policy.yaml_tree import Path
+
+    Note: TypeAlias = tuple[str, str]
+    """kind and message"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caution:
+    """One warning."""
+
+    kind: str
+    """for programs: "over", "unused-size", …"""
+    path: Path
+    message: str
+    line: int | None = None
+    """from 1; `None` until `placed`"""
+    column: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loosest:
+    """The most that anybody gets of one field."""
+
+    value: Value | None
+    """`None` is unlimited"""
+    rule: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What a policy comes to."""
+
+    users: tuple[str, ...]
+    """as they are written"""
+    groups: tuple[str, ...]
+    sizes: tuple[str, ...]
+    loosest: Mapping[str, Loosest]
+    """for each field that everybody has a limit of"""
+    room: tuple[Amount, ...]
+    """what is counted on the host, and how much of it there is for servers"""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Review:
+    """A policy's summary, and its cautions in the order of the file."""
+
+    summary: Summary
+    cautions: tuple[Caution, ...]
+
+
+def review(policy: Policy, machine: Machine, *, now: datetime, version: CgroupVersion | None = None) -> Review:
+    """What `policy` comes to on `machine` at the moment `now`, with a zone. `version` of cgroups there, if known."""
+    case = _Case(policy=policy, machine=machine, now=now, version=version)
+    cautions = tuple(caution for check in _CHECKS for caution in check(case))
+    return Review(summary=_summary(case), cautions=cautions)
+
+
+def placed(cautions: Iterable[Caution], text: str) -> tuple[Caution, ...]:
+    """`cautions` with their places in `text`, which is a valid policy, in its order."""
+    cautions = tuple(cautions)
+    places = dict(_places(text, {one.path for one in cautions})) if cautions else {}
+    found = (replace(one, line=places[one.path][0], column=places[one.path][1]) for one in cautions)
+    return tuple(sorted(found, key=lambda one: (one.line, one.column)))
+
+
+def _places(text: str, wanted: set[Path]) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Where the value of each path stands, or the key of one that is a mapping."""
+    event: Callable[[], Any] = PARSER(text).get_event
+    path: list[str] = []
+    while not isinstance(event(), MappingStartEvent):
+        pass
+    while not isinstance(key := event(), MappingEndEvent) or path:
+        if isinstance(key, MappingEndEvent):
+            path.pop()
+            continue
+        value, here = event(), (*path, key.value)
+        if here in wanted:
+            mark: Any = (value if isinstance(value, ScalarEvent) else key).start_mark
+            yield here, (mark.line + 1, mark.column + 1)
+        if isinstance(value, MappingStartEvent):
+            path.append(key.value)
+        elif isinstance(value, SequenceStartEvent):
+            while not isinstance(event(), SequenceEndEvent):
+                pass
+
+
+# -- what is looked at ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One policy, on one host, at one moment."""
+
+    policy: Policy
+    machine: Machine
+    now: datetime
+    version: CgroupVersion | None
+
+    @cached_property
+    def rules(self) -> tuple[tuple[Path, Rule], ...]:
+        """Every rule for people, also what it gives temporarily, with its path."""
+        return tuple(_rules(self.policy))
+
+    @cached_property
+    def live(self) -> tuple[tuple[Path, Rule], ...]:
+        """Those that count now or will go on counting."""
+        return tuple((path, rule) for path, rule in self.rules if not rule.is_over(self.now))
+
+    @property
+    def ceiling(self) -> Mapping[str, Setting]:
+        """What nobody gets more than."""
+        return self.policy.ceiling.values
+
+
+def _rules(policy: Policy) -> Iterator[tuple[Path, Rule]]:
+    yield ("defaults",), policy.defaults
+    for section, rules in (("groups", policy.groups), ("users", policy.users)):
+        for rule in rules.values():
+            path = (section, _name(rule))
+            yield path, rule
+            if rule.temporarily is not None:
+                yield (*path, "temporarily"), rule.temporarily
+
+
+def _name(rule: Rule) -> str:
+    """A name as it is written: that of "user alice"."""
+    return rule.name.partition(" ")[2]
+
+
+# -- summary -------------------------------------------------------------------------------------------------------
+
+
+def _summary(case: _Case) -> Summary:
+    policy = case.policy
+    return Summary(
+        users=tuple(map(_name, policy.users.values())),
+        groups=tuple(map(_name, policy.groups.values())),
+        sizes=tuple(policy.sizes),
+        loosest={field: _loosest(case, field) for field in keys.REQUIRED},
+        room=room(policy.host, case.machine, ()),
+        sha256=policy.sha256,
+    )
+
+
+def _loosest(case: _Case, field: str) -> Loosest:
+    """What the loosest rule gives, lowered to the ceiling. Each of these fields is in `defaults` or `ceiling`."""
+    given = [(rule, rule.values[field]) for _, rule in case.live if field in rule.values]
+    rule, setting = max(given, key=lambda one: _looseness(one[1].value), default=(case.policy.ceiling, None))
+    most = case.ceiling.get(field)
+    if setting is None or (most is not None and _is_above(setting.value, most.value)):
+        rule, setting = case.policy.ceiling, case.ceiling[field]
+    return Loosest(value=_number(setting.value), rule=rule.name, line=setting.line)
+
+
+def _looseness(value: Given) -> float:
+    return float("inf") if value is None else float(cast("float", value))
+
+
+def _number(value: Given) -> Value | None:
+    return cast("Value | None", value)
+
+
+def _is_above(low: Given, high: Given) -> bool:
+    return constraints.above(_number(low), _number(high))
+
+
+# -- rules that never apply ----------------------------------------------------------------------------------------
+
+
+def _over(case: _Case) -> Iterator[Caution]:
+    for path, rule in case.rules:
+        if rule.until is not None and rule.is_over(case.now):
+            message = f"over since {keys.show_until(rule.until)}: it never applies; take it out, or give a new time"
+            yield Caution(kind="over", path=(*path, "until"), message=message)
+
+
+def _unused_priority(case: _Case) -> Iterator[Caution]:
+    if case.policy.combine == "first":
+        return
+    for rule in case.policy.groups.values():
+        if rule.priority is not None:
+            message = 'never looked at: it counts only with "combine: first"'
+            yield Caution(kind="unused-priority", path=("groups", _name(rule), "priority"), message=message)
+
+
+def _sizes(case: _Case) -> Iterator[Caution]:
+    listed = {name for _, rule in case.live for name in _listed(rule) or ()}
+    for name, size in case.policy.sizes.items():
+        if name not in listed:
+            yield Caution(kind="unused-size", path=("sizes", name), message="no rule lists it, so nobody can pick it")
+            continue
+        for field, setting in size.values.items():
+            value, who = _most(case, name, field)
+            if _is_above(setting.value, value):
+                message = (
+                    f"{_tell(field, setting.value)} is above what anybody gets who may pick it "
+                    f"({_tell(field, value)}, {who}): lowered for good"
+                )
+                yield Caution(kind="oversized", path=("sizes", name, field), message=message)
+
+
+def _listed(rule: Rule) -> tuple[str, ...] | None:
+    """The sizes that a rule lets people pick; `None`: it leaves that to the rules below."""
+    setting = rule.values.get("sizes")
+    return None if setting is None else cast("tuple[str, ...]", setting.value)
+
+
+def _most(case: _Case, size: str, field: str) -> tuple[Given, str]:
+    """The most that anybody gets of a field who may pick a size, and who says so."""
+    shared = any(size in (_listed(rule) or ()) for path, rule in case.live if path[0] != "users")
+    own, below = [], []
+    for path, rule in case.live:
+        setting, listed = rule.values.get(field), _listed(rule)
+        if path[0] != "users":
+            below += [(setting.value, rule.name)] if setting else []
+        elif size in listed if listed is not None else shared:
+            own.append((setting.value, rule.name) if setting else None)
+    # whoever has no value of their own gets a group's, or the defaults'
+    found = [one for one in own if one] + (below if shared or None in own else [])
+    most = max(found, key=lambda one: _looseness(one[0]), default=(None, "defaults"))
+    ceiling = case.ceiling.get(field)
+    return most if ceiling is None or not _is_above(most[0], ceiling.value) else (ceiling.value, "ceiling")
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+def _values(case: _Case) -> Iterator[Caution]:
+    """Cautions of single values; a file of many users has few different ones, so each is judged once."""
+    known: dict[tuple[str, Given], tuple[Note, ...]] = {}
+    for path, rule in case.live:
+        for key, setting in rule.values.items():
+            judged = (key, setting.value)
+            if judged not in known:
+                known[judged] = tuple(_notes(case, _VALUES, key, setting.value))
+            for kind, message in known[judged]:
+                yield Caution(kind=kind, path=(*path, *key.split(".")), message=message)
+
+
+def _ceiling(case: _Case) -> Iterator[Caution]:
+    for key, setting in case.ceiling.items():
+        for kind, message in _notes(case, _CEILING, key, setting.value):
+            yield Caution(kind=kind, path=("ceiling", key), message=message)
+
+
+def _notes(case: _Case, checks: Mapping[str, _Check], key: str, value: Given) -> Iterator[Note]:
+    if key in FIELDS:
+        for kind, check in checks.items():
+            message = check(case, key, value)
+            if message is not None:
+                yield kind, message
+
+
+def _above_ceiling(case: _Case, key: str, value: Given) -> str | None:
+    if not _is_over_ceiling(case, key, value):
+        return None
+    most = case.ceiling[key]
+    return f"{_tell(key, value)} is above the ceiling's {_tell(key, most.value)} (line {most.line}): lowered for good"
+
+
+def _is_over_ceiling(case: _Case, key: str, value: Given) -> bool:
+    most = case.ceiling.get(key)
+    if most is None:
+        return False
+    if key == "cpuset_cpus":
+        return value is None or not _cpus(value) <= _cpus(most.value)
+    return _is_above(value, most.value)
+
+
+def _uncounted(case: _Case, key: str, value: Given) -> str | None:
+    host = case.policy.host
+    counted = {} if host is None else {"mem_limit": host.memory_overcommit, "cpu_limit": host.cpu_overcommit}
+    if value is not None or counted.get(key) is None or key in case.ceiling:
+        return None
+    return f"unlimited, though host counts {FIELDS[key].words}: such a server is not counted"
+
+
+def _above_host(case: _Case, key: str, value: Given) -> str | None:
+    if _is_over_ceiling(case, key, value) or not _exceeds(case, key, value):
+        return None
+    return f"{_tell(key, value)} is above the host's {_has(case, key)}: one server may take all of it"
+
+
+def _ceiling_above_host(case: _Case, key: str, value: Given) -> str | None:
+    if not _exceeds(case, key, value):
+        return None
+    return f"{_tell(key, value)} is above the host's {_has(case, key)}: it protects nothing"
+
+
+def _exceeds(case: _Case, key: str, value: Given) -> bool:
+    has = _machine(case).get(key)
+    return has is not None and value is not None and float(cast("float", value)) > has
+
+
+def _has(case: _Case, key: str) -> str:
+    return tell(key, _machine(case)[key])
+
+
+def _machine(case: _Case) -> dict[str, float]:
+    return {"mem_limit": case.machine.memory_bytes, "cpu_limit": case.machine.cores}
+
+
+def _missing_cpus(case: _Case, key: str, value: Given) -> str | None:
+    if key != "cpuset_cpus" or value is None:
+        return None
+    cores = case.machine.cores
+    missing = frozenset(cpu for cpu in _cpus(value) if cpu >= cores)
+    if not missing:
+        return None
+    has = units.format_cpuset(frozenset(range(cores)))
+    return f"the host has no CPU {units.format_cpuset(missing)} (it has {has}), so Docker starts no such server"
+
+
+def _cannot(case: _Case, key: str, value: Given) -> str | None:
+    if value is None or key in case.policy.best_effort:
+        return None
+    given: dict[str, Any] = {key: value}
+    reason = docker.translate(Limits(**given), version=case.version).cannot.get(key)
+    return None if reason is None else f"each spawn is refused, as best_effort does not list it: {reason}"
+
+
+def _ceiling_cannot(case: _Case, key: str, value: Given) -> str | None:
+    # a ceiling gives nobody a guarantee
+    return None if key in ("mem_guarantee", "cpu_guarantee") else _cannot(case, key, value)
+
+
+def _cpus(value: Given) -> frozenset[int]:
+    return units.cpus_in(str(value))
+
+
+def _tell(key: str, value: Given) -> str:
+    return tell(key, _number(value))
+
+
+_Check: TypeAlias = "Callable[[_Case, str, Given], str | None]"
+_VALUES: Mapping[str, _Check] = {
+    "above-ceiling": _above_ceiling,
+    "uncounted": _uncounted,
+    "above-host": _above_host,
+    "missing-cpus": _missing_cpus,
+    "not-held": _cannot,
+}
+"""kind → what it looks for in a rule's value"""
+_CEILING: Mapping[str, _Check] = {
+    "ceiling-above-host": _ceiling_above_host,
+    "missing-cpus": _missing_cpus,
+    "not-held": _ceiling_cannot,
+}
+"""kind → what it looks for in the ceiling's value"""
+
+
+# -- the host as a whole -------------------------------------------------------------------------------------------
+
+
+def _reserve(case: _Case) -> Iterator[Caution]:
+    host = case.policy.host or Host()
+    reserved = (
+        ("reserve_memory", host.reserve_memory, case.machine.memory_bytes),
+        ("reserve_cpus", host.reserve_cpus, case.machine.cores),
+        ("reserve_processes", host.reserve_processes, case.machine.processes),
+    )
+    for key, value, has in reserved:
+        if value and has is not None and value >= has:
+            field = keys.HOST[key]
+            message = f"{field.tell(value)} leaves nothing of the host's {field.tell(has)} for servers"
+            yield Caution(kind="reserve-above-host", path=("host", key), message=message)
+
+
+def _promised(case: _Case) -> Iterator[Caution]:
+    users, host = case.policy.users, case.policy.host
+    amounts = room(Host() if host is None else host, case.machine, ())
+    memory = next((one for one in amounts if one.resource == "memory"), None)
+    if memory is None or not users:
+        return
+    promised = _promises(case)
+    if promised > memory.capacity:
+        few = {1: "the one user named here starts", 2: "both users named here start"}
+        all_users = few.get(len(users), f"all {len(users)} users named here start")
+        end = "nothing stops them without a section host" if host is None else "the last ones are refused"
+        message = (
+            f"if {all_users} a server, they may hold {tell('mem_limit', promised)} of memory, and "
+            f"{memory.tell(memory.capacity)} are for servers: {end}"
+        )
+        yield Caution(kind="promised", path=("users",), message=message)
+
+
+def _promises(case: _Case) -> int:
+    """Bytes that the users of the file may hold, each with one server or with what all of theirs may hold."""
+    known: dict[frozenset[tuple[str, Given]], int] = {}
+    total = 0
+    for name, rule in case.policy.users.items():
+        given = _given(case, rule)
+        if given not in known:
+            known[given] = _holds(case, name)
+        total += known[given]
+    return total
+
+
+def _given(case: _Case, rule: Rule) -> frozenset[tuple[str, Given]]:
+    """What a rule gives now: users of whom it is the same get the same."""
+    values = {} if rule.is_over(case.now) else dict(rule.values)
+    if rule.temporarily is not None and not rule.temporarily.is_over(case.now):
+        values.update(rule.temporarily.values)
+    return frozenset((key, setting.value) for key, setting in values.items())
+
+
+def _holds(case: _Case, user: str) -> int:
+    """Bytes that one user may hold; one without a limit counts as nothing, and is told apart."""
+    one = resolve(case.policy, user, now=case.now)
+    total = one.servers.get("mem_limit")
+    if total is not None and total.value is not None:
+        return int(total.value)
+    if one.sizes:
+        one = resolve(case.policy, user, now=case.now, request=Request(size=one.sizes[-1]))
+    return one.limits.mem_limit or 0
+
+
+_CHECKS: tuple[Callable[[_Case], Iterator[Caution]], ...] = (
+    _over,
+    _unused_priority,
+    _sizes,
+    _ceiling,
+    _values,
+    _reserve,
+    _promised,
+)

@@ -1,0 +1,1 @@
+"""Serve: the Hub service that brings running servers to the policy."""

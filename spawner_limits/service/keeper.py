@@ -1,0 +1,342 @@
+"""The Hub service: brings running servers to the policy in force when it changes, or a grant ends.
+
+`python -m spawner_limits.service.keeper` is it, as `setup(c, …, service=True)` has the hub run it. It looks each half
+second, and works only when there is something to do: a changed file, a moment that has passed, a server that has
+started meanwhile. It serves the servers that were started under its policy file, and no others on the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import docker.errors
+import requests
+from docker.utils import kwargs_from_env
+
+import docker
+from spawner_limits.clients.hub_api import Hub, StrangerError
+from spawner_limits.engines import labels
+from spawner_limits.errors import LimitsError, UsageError
+from spawner_limits.lifecycle import host, servers
+from spawner_limits.lifecycle.apply import Applied, apply, plan_of
+from spawner_limits.lifecycle.ownership import policy_files
+from spawner_limits.lifecycle.plan import entitle
+from spawner_limits.lifecycle.records import usual
+from spawner_limits.policy.expiry import next_end
+from spawner_limits.policy.model import user_key
+from spawner_limits.policy.reload import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from docker import APIClient
+    from spawner_limits.lifecycle.plan import Machine
+    from spawner_limits.lifecycle.records import Records
+    from spawner_limits.lifecycle.servers import Server
+    from spawner_limits.policy.entitlement import Entitlement
+    from spawner_limits.policy.model import Policy
+
+Clock: TypeAlias = Callable[[], float]
+"""seconds, that only ever grow"""
+Gist: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
+"""whether it holds, and what each field is to be"""
+
+POLICY_VARIABLE = "SPAWNER_LIMITS_POLICY"
+"""the policy's path, as the spawners have it: a container says under which file it was started"""
+NAME = "spawner-limits"
+SCOPES = ("list:users", "read:users:groups")
+"""the least by which the hub tells who is in which groups"""
+LOOK_S = 0.5
+RETRY_S = 30.0
+_LONGEST_PAUSE_S = 30.0
+_ENGINE_S = 20
+_HUB_S = 3
+_STOP_S = 0.8
+"""after which an engine that does not answer holds up the end no longer"""
+_SETTLED = timedelta(seconds=1)
+"""how long a container must have run: before that, its spawner is reading back what it asked for"""
+_LIVE = ("running", "paused")
+_ENGINE_GONE = (docker.errors.DockerException, requests.RequestException)
+
+log = logging.getLogger("spawner-limits")
+
+
+@dataclass(kw_only=True, slots=True)
+class Patience:
+    """Whom to ask again when: ever more seldom, and said once."""
+
+    whom: str
+    clock: Clock = time.monotonic
+    _pause: float = 0.0
+    _again: float = 0.0
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether it is time to ask again."""
+        return self.clock() >= self._again
+
+    def failed(self, why: object) -> None:
+        """There was no answer."""
+        if not self._pause:
+            log.warning("%s does not answer, and will be asked again: %s", self.whom, why)
+        self._pause = min(max(2 * self._pause, LOOK_S), _LONGEST_PAUSE_S)
+        self._again = self.clock() + self._pause
+
+    def answered(self) -> None:
+        """There was one."""
+        if self._pause:
+            log.warning("%s answers again", self.whom)
+        self._pause = self._again = 0.0
+
+
+class Groups:
+    """Who is in which groups: by the hub, or as it said last."""
+
+    def __init__(self, url: str, token: str, *, clock: Clock = time.monotonic) -> None:
+        """Nothing is asked yet."""
+        self._url, self._token = url, token
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._patience = Patience(whom=f"the hub at {url}", clock=clock)
+
+    def refresh(self) -> None:
+        """Ask the hub, if it may be asked again. StrangerError when it does not know us."""
+        if not self._patience.may_ask:
+            return
+        try:
+            people = Hub(self._url, self._token, timeout_s=_HUB_S).active()
+        except StrangerError:
+            raise
+        except LimitsError as error:
+            self._patience.failed(error)
+        else:
+            self._patience.answered()
+            self._known |= {user_key(one.name): one.groups for one in people if one.groups is not None}
+
+    def of(self, user: str) -> tuple[str, ...] | None:
+        """The groups of a user; `None`: the hub never said."""
+        return self._known.get(user_key(user))
+
+
+@dataclass(kw_only=True, slots=True)
+class Era:
+    """Between two moments at which everybody's limits may change; the wall clock may jump over either, and back."""
+
+    sha256: str
+    since: datetime
+    until: datetime | None
+
+    def is_over(self, policy: Policy, now: datetime) -> bool:
+        """Whether all servers must be looked at anew."""
+        ended = self.until is not None and now >= self.until
+        return ended or now < self.since or policy.sha256 != self.sha256
+
+    @classmethod
+    def begun(cls, policy: Policy, now: datetime) -> Era:
+        """The one that `now` is in."""
+        return cls(sha256=policy.sha256, since=now, until=next_end(policy, now))
+
+
+def connect() -> APIClient:
+    """A client of the engine that the environment names. docker.errors.DockerException."""
+    return docker.APIClient(**kwargs_from_env(), version="auto", timeout=_ENGINE_S)
+
+
+@dataclass(kw_only=True)
+class Service:
+    """Brings servers to the policy, round by round."""
+
+    standing: Standing
+    groups: Groups
+    records: Records
+    connect: Callable[[], APIClient] = connect
+    """gives a client of the engine; docker.errors.DockerException"""
+    clock: Clock = time.monotonic
+    ending: threading.Event = field(default_factory=threading.Event)
+    """set: no further server is begun with"""
+    _era: Era | None = None
+    _due: dict[str, float] = field(default_factory=dict)
+    """container → when it is looked at again, by the clock; the infinite: in the next era"""
+    _told: dict[str, Gist] = field(default_factory=dict)
+    """container → what was logged of it last"""
+
+    def __post_init__(self) -> None:
+        """Ask nobody yet."""
+        self._patience = Patience(whom="the Docker engine", clock=self.clock)
+
+    @cached_property
+    def client(self) -> APIClient:
+        """Connects at first use. docker.errors.DockerException."""
+        return self.connect()
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The engine's host. Errors as `client`."""
+        return host.machine(2 if str(self.client.info().get("CgroupVersion", "1")) == "2" else 1)
+
+    def round(self, now: datetime) -> tuple[Applied, ...]:
+        """Do what there is to do at the moment `now`, and say what was done. StrangerError as `Groups.refresh`."""
+        policy = self._policy()
+        if policy is None or not policy.auto_apply or not self._patience.may_ask:
+            return ()
+        if self._era is None or self._era.is_over(policy, now):
+            self._era = Era.begun(policy, now)
+            self._due.clear()
+        try:
+            done = self._bring(policy, now)
+        except _ENGINE_GONE as error:
+            self._patience.failed(error)
+            return ()
+        self._patience.answered()
+        return done
+
+    def _policy(self) -> Policy | None:
+        if self.standing.is_stale():
+            state = self.standing.refresh()
+            for problem in state.problems:
+                log.error("the policy can't be used, so running servers keep what they have: %s", problem)
+            if state.is_current and state.policy is not None:
+                applies = "is applied to running servers" if state.policy.auto_apply else "has no auto_apply: true"
+                log.info("the policy %s (sha256 %.12s) %s", state.policy.file, state.policy.sha256, applies)
+        return self.standing.state.policy
+
+    def _bring(self, policy: Policy, now: datetime) -> tuple[Applied, ...]:
+        waiting = self._waiting()
+        if not waiting:
+            return ()
+        self.groups.refresh()
+        with ThreadPoolExecutor(servers.THREADS, thread_name_prefix="spawner-limits-service") as pool:
+            found = pool.map(lambda container: self._one(container, policy, now), waiting)
+            return tuple(one for one in found if one is not None)
+
+    def _waiting(self) -> list[str]:
+        """The running containers that are to be looked at."""
+        listed = self.client.containers(filters={"label": labels.ENTITLEMENT, "status": list(_LIVE)})
+        live = [one["Id"] for one in listed]
+        for known in (self._due, self._told):
+            for container in known.keys() - live:
+                del known[container]
+        at = self.clock()
+        return [container for container in live if self._due.get(container, at) <= at]
+
+    def _one(self, container: str, policy: Policy, now: datetime) -> Applied | None:
+        """Bring one server to the policy; `None` where there was nothing to do. Errors of the engine."""
+        if self.ending.is_set():
+            return None
+        try:
+            server = servers.server(self.client.inspect_container(container))
+        except docker.errors.NotFound:
+            return None
+        if _is_starting(server):
+            return None
+        done = self._applied(server, policy, now) if is_under(policy, server) else None
+        self._settle(server, done)
+        return done
+
+    def _applied(self, server: Server, policy: Policy, now: datetime) -> Applied | None:
+        def entitled(one: Server, in_force: Entitlement | None) -> Entitlement:
+            return entitle(policy, one, in_force, self.groups.of(one.user), now=now)
+
+        made = plan_of(server, self.records, entitled, self.machine)
+        try:
+            return apply(self.client, made, self.records, self.machine) if made.drifts else None
+        except docker.errors.APIError as error:  # of this one; the others go on
+            return Applied(plan=made, problem=str(error.explanation or error))
+
+    def _settle(self, server: Server, done: Applied | None) -> None:
+        """Say what came of it, once, and when it is to be tried again."""
+        self._due[server.id] = float("inf") if done is None or done.holds else self.clock() + RETRY_S
+        if done is None:
+            self._told.pop(server.id, None)
+        elif self._told.get(server.id) != gist(done):
+            self._told[server.id] = gist(done)
+            log.log(logging.INFO if done.holds else logging.WARNING, "%s", tell(done))
+
+
+def _is_starting(server: Server) -> bool:
+    return server.started is not None and timedelta(0) <= datetime.now(UTC) - server.started < _SETTLED
+
+
+def is_under(policy: Policy, server: Server) -> bool:
+    """Whether a server was started under that file; another hub's servers are under another one."""
+    return policy.file in policy_files(server)
+
+
+def gist(done: Applied) -> Gist:
+    """What is new about an outcome: not how much memory is in use, which changes all the time."""
+    return done.holds, tuple((step.field, step.gives) for step in done.plan.steps)
+
+
+def tell(done: Applied) -> str:
+    """One line on what came of one server."""
+    made = done.plan
+    steps = "; ".join(f"{step.field} {step.has} → {step.gives}" for step in made.steps)
+    whose = f"{made.server.user}/{made.server.server}" if made.server.server else made.server.user
+    what = f"{whose} ({made.server.name}): {steps or made.problem or done.problem}"
+    if done.holds:
+        return f"{what}: applied"
+    obstacles = (*(step.why for step in made.steps), *done.refusals, done.problem)
+    return f"{what}: not in force: {'; '.join(dict.fromkeys(filter(None, obstacles)))}"
+
+
+# -- as a process --------------------------------------------------------------------------------------------------
+
+
+def run(
+    service: Service, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), parent: Callable[[], int] = os.getppid
+) -> None:
+    """Round after round, until `service.ending` is set, or a hub that came after ours has started its own service.
+
+    `parent`: the id of the process that is above this one now. StrangerError when our own hub does not know us.
+    """
+    ours = parent()
+    while not service.ending.is_set():
+        try:
+            service.round(now())
+        except StrangerError:
+            if parent() == ours:
+                raise
+            log.warning("the hub that started this service has gone, and the one there now has its own")
+            return
+        service.ending.wait(LOOK_S)
+
+
+def main(environment: Mapping[str, str] = os.environ) -> None:
+    """As the hub runs it. LimitsError."""
+    wanted = (POLICY_VARIABLE, "JUPYTERHUB_API_URL", "JUPYTERHUB_API_TOKEN")
+    if missing := [name for name in wanted if not environment.get(name)]:
+        raise UsageError(
+            f"no {', '.join(missing)} in the environment; setup(c, policy_file, service=True) has it given"
+        )
+    path, url, token = (environment[name] for name in wanted)
+    service = Service(standing=Standing(Path(path)), groups=Groups(url, token), records=usual())
+    signal.signal(signal.SIGTERM, lambda *_: _end(service))
+    run(service)
+
+
+def _end(service: Service) -> None:
+    service.ending.set()
+    # an engine that does not answer shall not hold up the hub's own end; what was begun is seen by the next service
+    hurry = threading.Timer(_STOP_S, os._exit, (0,))
+    hurry.daemon = True
+    hurry.start()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="[%(levelname).1s %(asctime)s spawner-limits] %(message)s", level=logging.INFO)
+    try:
+        main()
+    except LimitsError as error:
+        log.critical("%s", error)
+        sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""Verify: one server, or one image, pressed against each of its limits."""
