@@ -159,7 +159,7 @@ class Subject:
     # -- its loads -----------------------------------------------------------------------------------------------
 
     def probe(self, name: str, *arguments: object) -> Command:
-        """Start one of `proof/probes` in it, beside its first process."""
+        """Start one of `bench/probes` in it, beside its first process."""
         return self.run(*probe(name, *arguments))
 
     def run(self, *command: str) -> Command:
@@ -317,7 +317,7 @@ def sampler(*subjects: Subject, every_s: float = INTERVAL_S) -> Sampler:
 
 
 def probe(name: str, *arguments: object) -> tuple[str, ...]:
-    """One of `proof/probes` as a command for any image with python3."""
+    """One of `bench/probes` as a command for any image with python3."""
     text = resources.files("spawner_limits.proof").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
     # -I -S: nothing of the image's own packages, which only takes time
     return ("python3", "-I", "-S", "-u", "-c", text, *map(str, arguments))

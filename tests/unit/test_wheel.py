@@ -63,7 +63,7 @@ CARRIED = (
     "experiments/report/experiment.html.j2",
     "spawners/templates/not_running.html",
     "spawners/templates/spawn_pending.html",
-    *(f"proof/probes/{one.name}" for one in (ROOT / "spawner_limits" / "proof" / "probes").glob("*.py")),
+    *(f"bench/probes/{one.name}" for one in (ROOT / "spawner_limits" / "bench" / "probes").glob("*.py")),
     *(f"notebook/{name}" for name in NOTEBOOK),
 )
 
