@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.paired import Pairs
 from benchmarks.spawners import IMAGE, yard
 from benchmarks.table import Target, ms, ratio, table, verdicts
+from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
 from spawner_limits.kernel.cgroups import find
-from spawner_limits.lifecycle import host, servers
 from spawner_limits.lifecycle.apply import apply_all, plans
+from spawner_limits.lifecycle.node import Node
 from spawner_limits.lifecycle.plan import entitle
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.spawners import Yard
-    from spawner_limits.lifecycle.plan import Machine
-    from spawner_limits.lifecycle.servers import Server
+    from spawner_limits.clients.engine import Server
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
@@ -94,7 +94,7 @@ class Herd:
     place: Yard
     path: Path
     """of the policy"""
-    machine: Machine
+    node: Node
     containers: tuple[str, ...]
     files: tuple[Path, ...]
     """the Linux kernel's, with the limit of memory of each"""
@@ -113,10 +113,10 @@ class Herd:
         def entitled(server: Server, in_force: Entitlement | None) -> Entitlement:
             return entitle(policy, server, in_force, None, now=datetime.now(UTC))
 
-        found = servers.look(self.place.client, users=users)
-        made = plans(found, self.place.records, entitled, self.machine)
+        found = self.node.engine.servers(users=users)
+        made = plans(found, self.node, entitled)
         planned = time.perf_counter()
-        done = apply_all(self.place.client, made, self.place.records, self.machine)
+        done = apply_all(self.node, made)
         took = time.perf_counter() - begin
         if not all(one.holds for one in done) or not self.shows(size):
             raise RuntimeError(f"{size} MiB were not applied to all")
@@ -194,11 +194,10 @@ def _herd(place: Yard, many: int) -> Iterator[Herd]:
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
             containers = tuple(pool.map(lambda number: _started(place, policy, number), range(many)))
-        info = place.client.info()
         yield Herd(
             place=place,
             path=path,
-            machine=host.machine(2 if str(info.get("CgroupVersion")) == "2" else 1),
+            node=Node.here(DockerEngine.over(place.client), place.records),
             containers=containers,
             files=tuple(_limit_file(place, one) for one in containers),
             sizes=sizes,
@@ -224,8 +223,8 @@ def _started(place: Yard, policy: Policy, number: int) -> str:
 
 
 def _limit_file(place: Yard, container: str) -> Path:
-    found = servers.server(place.client.inspect_container(container))
-    cgroup = find(found.pid, container_id=found.id, controllers=("memory",))
+    pid = DockerEngine.over(place.client).process(container)
+    cgroup = find(pid, container_id=container, controllers=("memory",))
     name = "memory.max" if cgroup.versions["memory"] == 2 else "memory.limit_in_bytes"  # noqa: PLR2004
     return cgroup.directories["memory"] / name
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spawner_limits.bench.burn import burner
-from spawner_limits.bench.host import idle_seconds
 from spawner_limits.bench.interrupt import pause
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
+from spawner_limits.kernel.host import idle_seconds
 from spawner_limits.kernel.processes import cpu_seconds
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import Limits

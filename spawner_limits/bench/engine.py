@@ -25,10 +25,12 @@ from docker.utils.socket import STDOUT, frames_iter
 import docker
 from spawner_limits.bench import made
 from spawner_limits.bench.interrupt import check, pause, uninterrupted
+from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.deadline import GRACE_S, Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.kernel.cgroups import Cgroup, CgroupError, cgroup_mounts, find
+from spawner_limits.kernel.host import meminfo
 from spawner_limits.kernel.processes import identity, members
 from spawner_limits.proof.evidence import Host
 
@@ -136,6 +138,11 @@ class Engine:
             bound.client.close()
 
     @property
+    def docker(self) -> DockerEngine:
+        """The same engine, behind the port."""
+        return DockerEngine.over(self.client)
+
+    @property
     def cgroup_version(self) -> CgroupVersion:
         """Version of cgroups that the engine uses for containers."""
         return 2 if str(self._info.get("CgroupVersion", "1")) == "2" else 1
@@ -155,8 +162,8 @@ class Engine:
         version, driver = self._info.get("ServerVersion", "?"), self.cgroup_driver
         return Host(
             cores=os.cpu_count() or 1,
-            memory_bytes=_meminfo("MemTotal"),
-            swap_bytes=_meminfo("SwapTotal"),
+            memory_bytes=meminfo()["MemTotal"],
+            swap_bytes=meminfo()["SwapTotal"],
             kernel=platform.release(),
             engine=f"Docker {version}, cgroup v{self.cgroup_version}, {driver} driver",
         )
@@ -389,11 +396,6 @@ def _no_image(image: str) -> UsageError:
 
 def _plain(error: BaseException) -> str:
     return str(getattr(error, "explanation", None) or error).strip().rstrip(".")
-
-
-def _meminfo(key: str) -> int:
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    return int(lines[key].split()[0]) * 1024
 
 
 def kill(pids: Iterable[int]) -> None:

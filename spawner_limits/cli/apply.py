@@ -40,16 +40,14 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
     What needs a restart, and memory that is in use, stays as it is and is told.
     Exit code: 0 every server has what the policy gives, 1 one has not, 2 usage, 4 engine or hub not reachable.
     """
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
     from spawner_limits.lifecycle.apply import apply_all  # noqa: PLC0415  the docker SDK
 
     if dry_run:
         plans.plan(users, file, under, hub, json)
-    policy, engine, found = plans.made(file, under, hub, users)
+    policy, node, found = plans.made(file, under, hub, users)
     if force:
         _agree(found, yes=yes, asks=not json)
-    with reachable():
-        done = apply_all(engine.client, found, engine.records, engine.machine, force=force)
+    done = apply_all(node, found, force=force)
     if json:
         output.show_json({"policy_sha256": policy.sha256, "servers": [_as_object(one) for one in done]})
     else:

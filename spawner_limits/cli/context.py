@@ -17,10 +17,8 @@ from spawner_limits.policy.model import user_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from docker import APIClient
-    from spawner_limits.lifecycle.plan import Machine
-    from spawner_limits.lifecycle.records import Records
-    from spawner_limits.lifecycle.servers import Server
+    from spawner_limits.clients.engine import Server
+    from spawner_limits.lifecycle.node import Node
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
@@ -33,24 +31,12 @@ POLICY = Path("limits.yaml")
 _SCOPES = "list:users and read:users:groups"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Engine:
-    """The engine of this machine, and what is kept of its containers."""
-
-    client: APIClient
-    records: Records
-    machine: Machine
-
-
-def engine() -> Engine:
-    """UnreachableError when none answers."""
+def node() -> Node:
+    """The machine that this runs on, and its engine. UnreachableError when none answers."""
     # the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.bench import engine as proof  # noqa: PLC0415
-    from spawner_limits.lifecycle.host import machine  # noqa: PLC0415
-    from spawner_limits.lifecycle.records import usual  # noqa: PLC0415
+    from spawner_limits.lifecycle.node import Node  # noqa: PLC0415
 
-    found = proof.Engine()
-    return Engine(client=found.client, records=usual(), machine=machine(found.cgroup_version))
+    return Node.here()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from spawner_limits.lifecycle.node import Node
     from spawner_limits.lifecycle.plan import Plan, Step
     from spawner_limits.policy.model import Policy
 
@@ -52,19 +53,17 @@ def exit_code(codes: Iterable[int]) -> int:
 
 def made(
     file: Path, under: Path | None, hub: str, users: Sequence[str] | None
-) -> tuple[Policy, context.Engine, tuple[Plan, ...]]:
-    """The policy, the engine, and the plans of its hub's servers, or of some users. PolicyError, UnreachableError."""
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
-    from spawner_limits.lifecycle import apply, servers  # noqa: PLC0415  the docker SDK
+) -> tuple[Policy, Node, tuple[Plan, ...]]:
+    """The policy, the node, and the plans of its hub's servers, or of some users. PolicyError, UnreachableError."""
+    from spawner_limits.lifecycle import apply  # noqa: PLC0415  the docker SDK
     from spawner_limits.policy.parse import load  # noqa: PLC0415  YAML
 
     policy = load(file)
-    rules, engine = context.rules(policy, hub), context.engine()
-    with reachable():
-        found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
-        ours, others = context.divided(found, under or file)
-        context.tell_others(others)
-        return policy, engine, apply.plans(ours, engine.records, rules.entitle, engine.machine)
+    rules, node = context.rules(policy, hub), context.node()
+    found = [server for server in node.engine.servers(users=users or ()) if server.runs]
+    ours, others = context.divided(found, under or file)
+    context.tell_others(others)
+    return policy, node, apply.plans(ours, node, rules.entitle)
 
 
 # -- for people ----------------------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from spawner_limits.clients.engine import Server
     from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.lifecycle.node import Node
     from spawner_limits.lifecycle.plan import Step
     from spawner_limits.lifecycle.records import Record
-    from spawner_limits.lifecycle.servers import Server
     from spawner_limits.policy.entitlement import Entitlement
 
 _WIDTHS = (18, 30)
@@ -56,14 +57,12 @@ def ps(
     What drifts here is not what the server was given; whether that is what the policy gives today, `plan` says.
     Exit code: 0 no drift, 1 drift, 3 a server's limits can't be known, 4 engine not reachable.
     """
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
-    from spawner_limits.lifecycle import servers  # noqa: PLC0415  the docker SDK
+    from spawner_limits.clients.docker import THREADS  # noqa: PLC0415  the docker SDK
 
-    engine = context.engine()
-    with reachable():
-        found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
-    with ThreadPoolExecutor(servers.THREADS) as pool:
-        rows = tuple(pool.map(lambda one: _row(one, engine), found))
+    node = context.node()
+    found = [server for server in node.engine.servers(users=users or ()) if server.runs]
+    with ThreadPoolExecutor(THREADS) as pool:
+        rows = tuple(pool.map(lambda server: _row(server, node), found))
     if json:
         output.show_json({"servers": [_as_object(one) for one in rows]})
     else:
@@ -71,22 +70,22 @@ def ps(
     raise typer.Exit(exit_code(1 if one.drift else 3 if one.problem else 0 for one in rows))
 
 
-def _row(server: Server, engine: context.Engine) -> Row:
+def _row(server: Server, node: Node) -> Row:
     from spawner_limits.kernel.cgroups import CgroupError  # noqa: PLC0415
-    from spawner_limits.lifecycle import servers  # noqa: PLC0415
+    from spawner_limits.lifecycle.in_force import events, in_force  # noqa: PLC0415
     from spawner_limits.lifecycle.plan import plan  # noqa: PLC0415
 
     attested: Record | None = None
     kills: tuple[Record, ...] = ()
     entitlement = server.entitlement
     try:
-        entitlement = servers.in_force(server, engine.records)
-        attested = next(reversed([*servers.events(server, engine.records, "attested")]), None)
-        kills = tuple(servers.events(server, engine.records, "oom"))
-        shown = servers.reading(server)
+        entitlement = in_force(server, node.records)
+        attested = next(reversed([*events(server, node.records, "attested")]), None)
+        kills = tuple(events(server, node.records, "oom"))
+        shown = node.snapshots.of(server)
     except (CgroupError, OSError) as error:
         return Row(server=server, entitlement=entitlement, attested=attested, kills=kills, problem=str(error))
-    made = None if entitlement is None else plan(server, entitlement, shown, engine.machine)
+    made = None if entitlement is None else plan(server, entitlement, shown, node.host)
     return Row(
         server=server,
         entitlement=entitlement,

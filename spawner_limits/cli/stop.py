@@ -46,18 +46,18 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
     Exit code: 0 all stopped, 1 something was not, 2 usage, or nobody to agree, 4 engine or hub not reachable.
     """
     # the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.bench.engine import Engine, reachable  # noqa: PLC0415
+    from spawner_limits.clients.docker import DockerEngine  # noqa: PLC0415
     from spawner_limits.lifecycle.records import usual  # noqa: PLC0415
     from spawner_limits.lifecycle.stop import find, targets  # noqa: PLC0415
     from spawner_limits.lifecycle.stop import stop as stopping  # noqa: PLC0415
 
-    client, api = Engine().client, _hub(hub)
-    with reachable():
-        found = find(client, api, user, usual(), images=image or (), networks=network or ())
-        wanted = targets(found, container or ())
-        _agree(found, wanted, yes=yes, json=json)
-        say = partial(typer.echo, err=True)
-        done = tuple(stopping(client, api, found, wanted, say))
+    engine = DockerEngine()
+    engine.info()  # one that does not answer is found before the hub is asked
+    api = _hub(hub)
+    found = find(engine, api, user, usual(), images=image or (), networks=network or ())
+    wanted = targets(found, container or ())
+    _agree(found, wanted, yes=yes, json=json)
+    done = tuple(stopping(engine, api, found, wanted, partial(typer.echo, err=True)))
     if json:
         output.show_json(_as_object(found, done))
     else:

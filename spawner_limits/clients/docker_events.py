@@ -7,22 +7,23 @@ import time
 from collections import deque
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Event as Flag
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import docker.errors
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
+from spawner_limits.clients.docker import translated
 from spawner_limits.engines import labels
-from spawner_limits.lifecycle.exit_reason import utc
+from spawner_limits.errors import LimitsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Mapping
 
     from docker import APIClient
+    from spawner_limits.clients.docker import DockerEngine
 
 _ACTIONS = ("start", "oom", "kill", "die", "destroy")
 _CONNECT_S = 10
@@ -34,8 +35,6 @@ _OVERLAP_S = 5
 _REMEMBERED = 512
 """events; the engine itself remembers 256"""
 _NS = 10**9
-UNANSWERED = (docker.errors.DockerException, requests.RequestException, OSError)
-"""what says that the engine does not answer"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,9 +66,9 @@ class Lost:
 class Stream:
     """Calls `hear` with each thing that happens, in a thread of its own."""
 
-    def __init__(self, connect: Callable[[], APIClient], hear: Callable[[Event | Connected | Lost], None]) -> None:
-        """`connect` gives a client of our own. Events count from now on, though nothing is connected yet."""
-        self._connect, self._hear = connect, hear
+    def __init__(self, engine: DockerEngine, hear: Callable[[Event | Connected | Lost], None]) -> None:
+        """Events count from now on, though nothing is connected yet."""
+        self._engine, self._hear = engine, hear
         self._since = time.time()
         self._heard: deque[tuple[int, str, str]] = deque(maxlen=_REMEMBERED)
         self._closing = Flag()
@@ -90,13 +89,18 @@ class Stream:
         failures = 0
         while not self._closing.is_set():
             try:
-                with closing(self._connect()) as client, self._opened(client) as response:
+                with closing(self._engine.connect()) as client, self._opened(client) as response:
                     failures = 0
                     self._hear(Connected())
                     self._follow(response)
             except requests.ReadTimeout:  # silence
                 continue
-            except (*UNANSWERED, ValueError) as error:  # the latter: cut off in the middle of an event
+            except (
+                LimitsError,
+                requests.RequestException,
+                OSError,
+                ValueError,
+            ) as error:  # the latter: cut off in the middle of an event
                 if not failures and not self._closing.is_set():
                     self._hear(Lost(why=str(error)))
                 failures += 1
@@ -129,18 +133,19 @@ class Stream:
             self._hear(_event(told))
 
 
-def past(client: APIClient, container: str) -> Iterator[Event]:
-    """What the engine remembers of one container, from the oldest on. Errors: those of `UNANSWERED`."""
+def past(engine: DockerEngine, container: str) -> tuple[Event, ...]:
+    """What the engine remembers of one container, from the oldest on. UnreachableError, RefusedError."""
     asked = {
         "since": "1",
         "until": f"{time.time():.6f}",
         "filters": _filters({"container": [container]}),
     }
-    url = f"{client.base_url}/v{client.api_version}/events"
+    url = f"{engine.api.base_url}/v{engine.api.api_version}/events"
     # each such address is another one to the SDK, which would keep a connection for it
-    with client.get(url, params=asked, timeout=_CONNECT_S, headers={"Connection": "close"}) as response:
+    headers = {"Connection": "close"}
+    with translated(), engine.api.get(url, params=asked, timeout=_CONNECT_S, headers=headers) as response:
         response.raise_for_status()
-        yield from (_event(json.loads(line)) for line in response.text.splitlines())
+        return tuple(_event(json.loads(line)) for line in response.text.splitlines())
 
 
 def last_run(events: Iterable[Event]) -> list[Event]:
@@ -160,7 +165,7 @@ def _event(told: Mapping[str, Any]) -> Event:
     return Event(
         container=told["Actor"]["ID"],
         action=told["Action"],
-        at=utc(told["timeNano"] / _NS),
+        at=datetime.fromtimestamp(told["timeNano"] / _NS, UTC),
         exit_code=_number(attributes.get("exitCode")),
         signal=_number(attributes.get("signal")),
     )

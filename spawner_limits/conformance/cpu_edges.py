@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from spawner_limits import units
 from spawner_limits.bench.engine import RefusedError
-from spawner_limits.bench.host import Idle
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.cpu import IDLE, QUOTAS, SPIN_S, counters, pressed, quota
 from spawner_limits.conformance.setting import Behind, Setting, made
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
+from spawner_limits.kernel.host import Idle
 from spawner_limits.limits import Limits
 from spawner_limits.proof.claims import claim
 

@@ -18,11 +18,11 @@ import docker.errors
 from spawner_limits.bench import interrupt
 from spawner_limits.bench.engine import Command
 from spawner_limits.bench.guard import Guard
+from spawner_limits.clients.engine import RefusedError
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
-from spawner_limits.lifecycle.apply import update
 from spawner_limits.proof.evidence import Evidence, Load
 
 if TYPE_CHECKING:
@@ -306,9 +306,10 @@ class Subject:
     def update(self, **changes: Any) -> str | None:
         """`docker update` with the API's own keys (`CpuQuota=50000`); `None`, or what the engine answered."""
         try:
-            return update(self.bench.engine.client, self.container.id, changes)
-        except docker.errors.NotFound as error:
-            return str(error.explanation or error)
+            self.bench.engine.docker.update(self.container.id, changes)
+        except RefusedError as error:
+            return error.words
+        return None
 
 
 def sampler(*subjects: Subject, every_s: float = INTERVAL_S) -> Sampler:
@@ -318,7 +319,7 @@ def sampler(*subjects: Subject, every_s: float = INTERVAL_S) -> Sampler:
 
 def probe(name: str, *arguments: object) -> tuple[str, ...]:
     """One of `bench/probes` as a command for any image with python3."""
-    text = resources.files("spawner_limits.proof").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
+    text = resources.files("spawner_limits.bench").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
     # -I -S: nothing of the image's own packages, which only takes time
     return ("python3", "-I", "-S", "-u", "-c", text, *map(str, arguments))
 

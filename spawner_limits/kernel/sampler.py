@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from spawner_limits.kernel.steal import steal_ns
+from spawner_limits.kernel.host import steal_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,20 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import docker.errors
-
+from spawner_limits.clients.docker import THREADS
+from spawner_limits.clients.engine import GoneError, RefusedError
 from spawner_limits.kernel.cgroups import CgroupError
-from spawner_limits.lifecycle import servers
+from spawner_limits.lifecycle.in_force import in_force
 from spawner_limits.lifecycle.plan import Plan, changes, differing, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from docker import APIClient
+    from spawner_limits.clients.engine import Server
     from spawner_limits.lifecycle.attest import Difference
-    from spawner_limits.lifecycle.plan import Machine
+    from spawner_limits.lifecycle.node import Node
     from spawner_limits.lifecycle.records import Records
-    from spawner_limits.lifecycle.servers import Server
     from spawner_limits.policy.entitlement import Entitlement
 
     Entitle = Callable[[Server, Entitlement | None], Entitlement]
@@ -55,69 +54,73 @@ class Applied:
         return not (self.plan.problem or self.left or self.problem)
 
 
-def plans(found: Iterable[Server], records: Records, entitle: Entitle, machine: Machine) -> tuple[Plan, ...]:
+def plans(found: Iterable[Server], node: Node, entitle: Entitle) -> tuple[Plan, ...]:
     """The plan of each server that runs."""
-    running = [one for one in found if one.runs]
-    with ThreadPoolExecutor(servers.THREADS, thread_name_prefix="spawner-limits-plan") as pool:
-        return tuple(pool.map(lambda one: plan_of(one, records, entitle, machine), running))
+    running = [server for server in found if server.runs]
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits-plan") as pool:
+        return tuple(pool.map(lambda server: plan_of(server, node, entitle), running))
 
 
-def plan_of(server: Server, records: Records, entitle: Entitle, machine: Machine) -> Plan:
+def plan_of(server: Server, node: Node, entitle: Entitle) -> Plan:
     """What is to change on one server; a plan with a `problem` where that can't be known."""
     if server.entitlement is None:
         return Plan(server=server, entitlement=None, problem=server.problem)
     try:
-        entitlement = entitle(server, servers.in_force(server, records))
-        return plan(server, entitlement, servers.reading(server), machine)
+        entitlement = entitle(server, in_force(server, node.records))
+        return plan(server, entitlement, node.snapshots.of(server), node.host)
     except (CgroupError, OSError) as error:
         return Plan(server=server, entitlement=None, problem=str(error))
 
 
-def apply_all(
-    client: APIClient, plans: Iterable[Plan], records: Records, machine: Machine, *, force: bool = False
-) -> tuple[Applied, ...]:
-    """Do all that drift, side by side; one that fails holds up no other."""
-    with ThreadPoolExecutor(servers.THREADS, thread_name_prefix="spawner-limits-apply") as pool:
-        return tuple(
-            pool.map(
-                lambda one: apply(client, one, records, machine, force=force), [one for one in plans if one.drifts]
-            )
-        )
+def apply_all(node: Node, plans: Iterable[Plan], *, force: bool = False) -> tuple[Applied, ...]:
+    """Do all that drift, side by side; one that fails holds up no other. UnreachableError."""
+    drifting = [made for made in plans if made.drifts]
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits-apply") as pool:
+        return tuple(pool.map(lambda made: apply(node, made, force=force), drifting))
 
 
-def apply(client: APIClient, made: Plan, records: Records, machine: Machine, *, force: bool = False) -> Applied:
-    """Bring one server to what its plan's entitlement gives; `force`: also where that may kill what runs in it."""
+def apply(node: Node, made: Plan, *, force: bool = False) -> Applied:
+    """Bring one server to what its plan's entitlement gives; `force`: also where that may kill what runs in it.
+
+    UnreachableError, RefusedError: the engine did not say what the server has.
+    """
     if made.entitlement is None:
         return Applied(plan=made)
     try:
-        with records.alone(made.server.id):
-            fresh = servers.server(client.inspect_container(made.server.id))
+        with node.records.alone(made.server.id):
+            fresh = node.engine.inspect(made.server.id)
             if not fresh.runs:
                 return Applied(plan=made, problem=_ENDED)
-            again = plan(fresh, made.entitlement, servers.reading(fresh), machine)
-            return _do(client, again, changes(again, force=force), records, machine)
-    except docker.errors.NotFound:
+            again = plan(fresh, made.entitlement, node.snapshots.of(fresh), node.host)
+            return _do(node, again, changes(again, force=force))
+    except GoneError:
         return Applied(plan=made, problem=_ENDED)
     except (CgroupError, OSError) as error:
         return Applied(plan=made, problem=str(error))
 
 
-def _do(
-    client: APIClient, made: Plan, told: Sequence[Mapping[str, Any]], records: Records, machine: Machine
-) -> Applied:
-    if not told:
-        return Applied(plan=made, left=tuple(one for step in made.steps for one in step.differences))
-    refusals = _tell(client, made.server.id, told)
-    done = Applied(plan=made, told=tuple(told), refusals=refusals, left=_left(client, made, machine))
-    _keep(done, records)
+def _do(node: Node, made: Plan, parts: Sequence[Mapping[str, Any]]) -> Applied:
+    if not parts:
+        return Applied(plan=made, left=tuple(found for step in made.steps for found in step.differences))
+    refusals = _update(node, made.server.id, parts)
+    done = Applied(plan=made, told=tuple(parts), refusals=refusals, left=_left(node, made))
+    _keep(done, node.records)
     return done
 
 
-def _tell(client: APIClient, container: str, parts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def _update(node: Node, server: str, parts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Tell the engine all at one go; where it refuses, part by part, so that it does what it can. Its refusals."""
-    if update(client, container, {key: value for part in parts for key, value in part.items()}) is None:
+    if _refusal(node, server, {key: value for part in parts for key, value in part.items()}) is None:
         return ()
-    return tuple(answer for part in parts if (answer := update(client, container, part)) is not None)
+    return tuple(words for part in parts if (words := _refusal(node, server, part)) is not None)
+
+
+def _refusal(node: Node, server: str, asked: Mapping[str, Any]) -> str | None:
+    try:
+        node.engine.update(server, asked)
+    except RefusedError as error:
+        return error.words
+    return None
 
 
 def _keep(done: Applied, records: Records) -> None:
@@ -128,32 +131,17 @@ def _keep(done: Applied, records: Records) -> None:
         entitlement=entitlement.to_json() if entitlement is not None else None,
         told=[*done.told],
         refused=[*done.refusals],
-        left=[str(one) for one in done.left],
+        left=[str(difference) for difference in done.left],
     )
 
 
-def _left(client: APIClient, made: Plan, machine: Machine) -> tuple[Difference, ...]:
+def _left(node: Node, made: Plan) -> tuple[Difference, ...]:
     if made.enforcement is None:
         return ()
-    after = servers.server(client.inspect_container(made.server.id))
-    return differing(made.enforcement, after, servers.reading(made.server), machine)
+    after = node.engine.inspect(made.server.id)
+    return differing(made.enforcement, after, node.snapshots.of(after), node.host)
 
 
 def short(answer: str) -> str:
     """An engine's answer without what comes before the cause: the container, and the runtime's exit."""
     return _BEFORE_CAUSE.sub("", " ".join(answer.split())).removesuffix(": unknown").strip()
-
-
-def update(client: APIClient, container: str, told: Mapping[str, Any]) -> str | None:
-    """`docker update` in the words of the API; the engine's answer where it refuses, `None` when it did it.
-
-    The SDK's own has no `PidsLimit`, and drops zeros. Errors: docker.errors.NotFound, requests.RequestException.
-    """
-    api: Any = client
-    try:
-        api._raise_for_status(api._post_json(api._url("/containers/{0}/update", container), data=dict(told)))  # noqa: SLF001
-    except docker.errors.NotFound:
-        raise
-    except docker.errors.APIError as error:
-        return str(error.explanation or error)
-    return None

@@ -18,14 +18,14 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import docker.errors
-
-from spawner_limits.clients.docker_events import UNANSWERED, Connected, Event, Lost, Stream, last_run, past
+from spawner_limits.clients.docker_events import Connected, Event, Lost, Stream, last_run, past
+from spawner_limits.clients.engine import GoneError, RefusedError
+from spawner_limits.errors import UnreachableError
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.kmsg import KernelLog, logged_kills
 from spawner_limits.kernel.oom import OomFiles
-from spawner_limits.lifecycle import servers
 from spawner_limits.lifecycle.exit_reason import RECENT, End, Oom, cause, lasting
+from spawner_limits.lifecycle.in_force import in_force
 from spawner_limits.lifecycle.kill_count import Tally
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from logging import Logger
     from pathlib import Path
 
-    from docker import APIClient
+    from spawner_limits.clients.docker import DockerEngine
+    from spawner_limits.clients.engine import Server
     from spawner_limits.kernel.kmsg import LoggedKill
     from spawner_limits.lifecycle.exit_reason import Owned
     from spawner_limits.lifecycle.records import Record, Records
@@ -83,20 +84,17 @@ class _Watched:
 class Watcher:
     """Watches the containers that it is asked to, until they end."""
 
-    def __init__(
-        self, connect: Callable[[], APIClient], records: Records, log: Logger, *, kmsg: str | Path = "/dev/kmsg"
-    ) -> None:
-        """`connect` gives clients of our own. `kmsg`: the kernel's log. The threads start now."""
-        self._connect, self._records, self._log = connect, records, log
+    def __init__(self, engine: DockerEngine, records: Records, log: Logger, *, kmsg: str | Path = "/dev/kmsg") -> None:
+        """`kmsg`: the kernel's log. The threads start now."""
+        self._engine, self._records, self._log = engine, records, log
         self._kernel_log = KernelLog(kmsg)
         self._watched: dict[str, _Watched] = {}
         self._ends: OrderedDict[str, End] = OrderedDict()
         self._unclaimed: OrderedDict[str, list[tuple[datetime, LoggedKill]]] = OrderedDict()
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._client: APIClient | None = None
         self._closing = False
-        self._stream = Stream(connect, lambda heard: self._do(lambda: self._hear(heard)))
+        self._stream = Stream(engine, lambda heard: self._do(lambda: self._hear(heard)))
         self._thread = Thread(target=self._run, name="spawner-limits-oom", daemon=True)
         self._thread.start()
 
@@ -144,8 +142,6 @@ class Watcher:
                 self._settle(datetime.now(UTC))
         for one in self._watched.values():
             one.close()
-        if self._client is not None:
-            self._client.close()
 
     def _wait(self, due: float) -> None:
         """Until somebody wants something, the kernel's log says something, or it is time."""
@@ -182,18 +178,18 @@ class Watcher:
     def _look(self, one: _Watched) -> None:
         """Find a container's files, where it runs; note its end, where it no longer does."""
         try:
-            inspected = self._engine().inspect_container(one.server.container)
-        except docker.errors.NotFound:
+            found = self._engine.inspect(one.server.container)
+            pid = self._engine.process(found.id)
+        except GoneError:
             self._look_back(one, None)
-        except UNANSWERED as error:
+        except (RefusedError, UnreachableError) as error:
             self._log.warning("The engine does not say how the server of %s is: %s", one.server.name, error)
         else:
-            found = servers.server(inspected)
             one.server = _completed(one.server, found, self._records)
             if found.runs:
-                self._open(one, found.pid, found.started)
+                self._open(one, pid, found.started)
             else:
-                self._look_back(one, inspected["State"]["ExitCode"])
+                self._look_back(one, found.exit_code)
 
     def _look_back(self, one: _Watched, exit_code: int | None) -> None:
         """Note an end that was not heard, with what the kernel's log and the engine still know of it."""
@@ -202,9 +198,9 @@ class Watcher:
         for at, kill in self._unclaimed.pop(one.server.container, ()):
             one.tally.log(kill, at)
         try:
-            for event in last_run(past(self._engine(), one.server.container)):
+            for event in last_run(past(self._engine, one.server.container)):
                 self._happened(one, event)
-        except UNANSWERED as error:
+        except (RefusedError, UnreachableError) as error:
             self._log.warning("The engine does not say how the server of %s ended: %s", one.server.name, error)
         if not one.is_open:  # nobody watched it: by the records, some of that was told when somebody did
             one.tally.spare(self._told_before(one.server.container, None))
@@ -390,17 +386,12 @@ class Watcher:
         told = [one for one in self._recorded(container) if one.event == "ended"]
         return End.read({**told[-1].details, "at": told[-1].at.isoformat()}) if told else None
 
-    def _engine(self) -> APIClient:
-        if self._client is None:
-            self._client = self._connect()
-        return self._client
 
-
-def _completed(owned: Owned, found: servers.Server, records: Records) -> Owned:
+def _completed(owned: Owned, found: Server, records: Records) -> Owned:
     """With the limit in force, and the rule that it came from."""
-    limit = found.host_config.get("Memory") or None
+    limit = found.asked.get("Memory") or None
     try:
-        entitlement = servers.in_force(found, records)
+        entitlement = in_force(found, records)
     except OSError:  # as told where they are written
         entitlement = found.entitlement
     grant = entitlement.grants.get("mem_limit") if entitlement is not None else None

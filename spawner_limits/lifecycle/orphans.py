@@ -11,24 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import docker.errors
-
+from spawner_limits.clients.engine import GoneError
 from spawner_limits.engines import labels
-from spawner_limits.lifecycle import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from docker import APIClient
-    from spawner_limits.lifecycle.servers import Server
+    from spawner_limits.clients.docker import DockerEngine
+    from spawner_limits.clients.engine import Server
 
-_GRACE_S = 10
-"""between SIGTERM and SIGKILL, as Docker has it by default"""
-_REMOVED_S = 30
-"""for the engine to remove what is to go with its end"""
 _LIVE = frozenset({"running", "paused", "restarting"})
-_NOT_RUNNING = 409
-"""the engine's answer to a kill of what does not run, or not any more"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,28 +53,6 @@ class Orphan:
     fate: Fate
     why: str
 
-    @property
-    def goes(self) -> bool:
-        """Whether the engine removes it at its end."""
-        return _goes(self.server)
-
-
-def look(client: APIClient, hub: str, *, before: float) -> tuple[Server, ...]:
-    """All containers that the hub made `before` that moment, in seconds since 1970, by the engine's clock.
-
-    Errors: docker.errors.APIError, requests.RequestException.
-    """
-    listed = client.containers(all=True, filters={"label": f"{labels.HUB}={hub}"})
-    found = (_inspected(client, one["Id"]) for one in listed if one["Created"] <= before)
-    return tuple(one for one in found if one is not None)
-
-
-def _inspected(client: APIClient, container: str) -> Server | None:
-    try:
-        return servers.server(client.inspect_container(container))
-    except docker.errors.NotFound:  # gone since it was listed
-        return None
-
 
 def orphans(found: Iterable[Server], claims: Iterable[Claim]) -> tuple[Orphan, ...]:
     """Which of the hub's own containers nobody has, and what is to become of them. Pure."""
@@ -105,41 +75,18 @@ def _orphan(one: Server, why: str, fate: Fate) -> Orphan | None:
     if one.state in _LIVE:
         return Orphan(server=one, fate=fate, why=why)
     # one that was made to be kept is started at the user's next start
-    return Orphan(server=one, fate=Fate.REMOVE, why=why) if one.state == "created" and _goes(one) else None
+    return Orphan(server=one, fate=Fate.REMOVE, why=why) if one.state == "created" and one.goes else None
 
 
-def _goes(one: Server) -> bool:
-    return bool(one.host_config.get("AutoRemove"))
+def end(engine: DockerEngine, orphan: Orphan) -> str:
+    """End it, and wait until it is gone, where it is to go; what was done, for the log.
 
-
-def end(client: APIClient, orphan: Orphan) -> str:
-    """End one, and wait until it is gone, where it is to go; what was done, for the log.
-
-    Errors: docker.errors.APIError, requests.RequestException. One that somebody else has ended meanwhile is none.
+    Errors: UnreachableError, RefusedError. One that somebody else has ended meanwhile is none.
     """
-    with suppress(docker.errors.NotFound):
-        _ENDS[orphan.fate](client, orphan.server.id)
-        if orphan.goes and orphan.fate is not Fate.REMOVE:
-            client.wait(orphan.server.id, timeout=_REMOVED_S, condition="removed")
-    after = "" if orphan.fate is Fate.REMOVE else " and removed" if orphan.goes else " and kept"
+    server = orphan.server
+    with suppress(GoneError):
+        {Fate.STOP: engine.stop, Fate.KILL: engine.kill, Fate.REMOVE: engine.remove}[orphan.fate](server.id)
+        if server.goes and orphan.fate is not Fate.REMOVE:
+            engine.wait_removed(server.id)
+    after = "" if orphan.fate is Fate.REMOVE else " and removed" if server.goes else " and kept"
     return f"{orphan.fate.value}{after}"
-
-
-def _stop(client: APIClient, container: str) -> None:
-    client.stop(container, timeout=_GRACE_S)
-
-
-def _kill(client: APIClient, container: str) -> None:
-    try:
-        client.kill(container)
-    except docker.errors.APIError as error:
-        if error.status_code != _NOT_RUNNING:
-            raise
-
-
-def _remove(client: APIClient, container: str) -> None:
-    # with the volumes that have no name, as the engine itself does at its end
-    client.remove_container(container, v=True)
-
-
-_ENDS = {Fate.STOP: _stop, Fate.KILL: _kill, Fate.REMOVE: _remove}

@@ -17,7 +17,7 @@ from spawner_limits.policy.model import user_key
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from spawner_limits.lifecycle.servers import Server
+    from spawner_limits.clients.engine import Server
 
 _LABELS = (labels.USER, labels.SERVER, labels.POLICY, labels.ENTITLEMENT)
 

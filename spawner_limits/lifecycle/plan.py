@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from spawner_limits.engines.enforcement import CgroupVersion, Enforcement, Expectation
+    from spawner_limits.clients.engine import Server
+    from spawner_limits.engines.enforcement import Enforcement, Expectation
+    from spawner_limits.kernel.host import HostFacts
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.lifecycle.servers import Server
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
@@ -87,17 +88,6 @@ class Plan:
         return bool(self.steps or self.problem)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machine:
-    """What of the host decides how a limit reads."""
-
-    cgroup_version: CgroupVersion
-    page_size_bytes: int
-    swap_bytes: int
-    cpus: str
-    """all that it has, as the Linux kernel writes them: "0-3" """
-
-
 def entitle(
     policy: Policy, server: Server, in_force: Entitlement | None, groups: Iterable[str] | None, *, now: datetime
 ) -> Entitlement:
@@ -121,13 +111,13 @@ def request(entitlement: Entitlement) -> Request:
     return Request(size=entitlement.size, limits=asked)
 
 
-def plan(server: Server, entitlement: Entitlement, shown: Snapshot, machine: Machine) -> Plan:
+def plan(server: Server, entitlement: Entitlement, shown: Snapshot, host: HostFacts) -> Plan:
     """What is to change on a running server. `shown`: its limits and what it uses, by the Linux kernel.
 
     What could not be read is no drift, but a `problem`: such as when the server has ended meanwhile.
     """
-    enforcement = enforce(entitlement, machine, server.host_config)
-    differences = differing(enforcement, server, shown, machine)
+    enforcement = enforce(entitlement, host, server.asked)
+    differences = differing(enforcement, server, shown, host)
     unread = {one.field: one.reason for one in differences if one.found is None}
     found: dict[str, list[Difference]] = {}
     for one in differences:
@@ -144,10 +134,10 @@ def plan(server: Server, entitlement: Entitlement, shown: Snapshot, machine: Mac
     )
 
 
-def differing(enforcement: Enforcement, server: Server, shown: Snapshot, machine: Machine) -> tuple[Difference, ...]:
+def differing(enforcement: Enforcement, server: Server, shown: Snapshot, host: HostFacts) -> tuple[Difference, ...]:
     """Where the Linux kernel shows something else than is expected, or what is expected but may not stay."""
-    in_kernel = attest(enforcement.expect, shown, swap_bytes=machine.swap_bytes)
-    return (*in_kernel, *_passing(host_config(enforcement.ask), server.host_config))
+    in_kernel = attest(enforcement.expect, shown, swap_bytes=host.swap_bytes)
+    return (*in_kernel, *_passing(host_config(enforcement.ask), server.asked))
 
 
 def _passing(wanted: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Difference]:
@@ -157,13 +147,13 @@ def _passing(wanted: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Di
         yield Difference(field=_SWAP, file=_SWAP_RECORD, expected=(expected,), found=found)
 
 
-def enforce(entitlement: Entitlement, machine: Machine, asked: Mapping[str, Any]) -> Enforcement:
+def enforce(entitlement: Entitlement, host: HostFacts, asked: Mapping[str, Any]) -> Enforcement:
     """What a running server must show, also for what it was once given and the policy no longer limits.
 
-    `asked`: `HostConfig` of the container, what the engine was asked for at last.
+    `asked`: what of the limits the engine was asked for at last, in the words of its API.
     """
-    given = translate(entitlement.limits, version=machine.cgroup_version, page_size_bytes=machine.page_size_bytes)
-    return released(given, asked, cpus=machine.cpus, page_size_bytes=machine.page_size_bytes)
+    given = translate(entitlement.limits, version=host.cgroup_version, page_size_bytes=host.page_size_bytes)
+    return released(given, asked, cpus=host.cpus, page_size_bytes=host.page_size_bytes)
 
 
 def _step(

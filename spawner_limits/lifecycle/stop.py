@@ -6,27 +6,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import docker.errors
-import requests
-
+from spawner_limits.clients.engine import GoneError, RefusedError, SlowError
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.lifecycle.ownership import Known, belongings
-from spawner_limits.lifecycle.servers import look
 from spawner_limits.policy.model import user_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from docker import APIClient
+    from spawner_limits.clients.docker import DockerEngine
+    from spawner_limits.clients.engine import Server
     from spawner_limits.clients.hub_api import Hub
     from spawner_limits.lifecycle.ownership import Belonging
     from spawner_limits.lifecycle.records import Records
-    from spawner_limits.lifecycle.servers import Server
-
-_GRACE_S = 10
-"""between SIGTERM and SIGKILL, as Docker has it by default"""
-_REMOVED_S = 30
-"""for the engine to remove what is to go with its end"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +62,7 @@ class Outcome:
 
 
 def find(  # noqa: PLR0913  whose, and what is known of the hub
-    client: APIClient,
+    engine: DockerEngine,
     hub: Hub | None,
     user: str,
     records: Records,
@@ -80,10 +72,10 @@ def find(  # noqa: PLR0913  whose, and what is known of the hub
 ) -> Findings:
     """Look for all that is the user's; `images` and `networks` are the hub's, beside those of its servers.
 
-    UsageError: there is no such user. Errors else: docker.errors.DockerException, requests.RequestException, OSError,
-    those of the hub.
+    UsageError: there is no such user. Errors else: UnreachableError, RefusedError, OSError, those of the
+    hub.
     """
-    all_of_them = look(client)
+    all_of_them = engine.servers()
     known = Known(
         running=None if hub is None else _running(hub),
         attested={one.id for one in all_of_them if _is_attested(one, records)},
@@ -134,16 +126,11 @@ def is_at_rest(one: Belonging) -> bool:
 
 def _is_remnant(one: Belonging) -> bool:
     """Whether a start that was cut short has left it: it holds nothing but what its image has."""
-    return one.server.state == "created" and goes(one) and not one.doubts
-
-
-def goes(one: Belonging) -> bool:
-    """Whether the engine removes it at its end."""
-    return bool(one.server.host_config.get("AutoRemove"))
+    return one.server.state == "created" and one.server.goes and not one.doubts
 
 
 def stop(
-    client: APIClient, hub: Hub | None, findings: Findings, wanted: Sequence[Belonging], say: Callable[[str], None]
+    engine: DockerEngine, hub: Hub | None, findings: Findings, wanted: Sequence[Belonging], say: Callable[[str], None]
 ) -> Iterator[Outcome]:
     """Stop it: first what the hub knows, through it; then what still runs. `say` is told what is waited for."""
     refused = {}
@@ -158,37 +145,37 @@ def stop(
         yield Outcome(container=None, server=name, done=done, failed=name in refused)
     for one in wanted:
         say(f"stopping {one.server.name}")
-        yield _stopped(client, one, refused)
+        yield _stopped(engine, one, refused)
 
 
 def _called(server: str) -> str:
     return f"the server {server!r}" if server else "the server"
 
 
-def _stopped(client: APIClient, one: Belonging, refused: dict[str, str]) -> Outcome:
+def _stopped(engine: DockerEngine, one: Belonging, refused: dict[str, str]) -> Outcome:
     container, name = one.server, one.server.server
     if one.known and name in refused:  # not behind its back
         return Outcome(container=container.name, server=name, done=refused[name], failed=True)
     try:
-        done = _gone(client, one) if goes(one) else _halted(client, one)
-    except docker.errors.APIError as error:
-        return Outcome(container=container.name, server=name, done=str(error.explanation or error), failed=True)
-    except requests.Timeout:
+        done = _gone(engine, one) if one.server.goes else _halted(engine, one)
+    except RefusedError as error:
+        return Outcome(container=container.name, server=name, done=error.words, failed=True)
+    except SlowError:
         return Outcome(container=container.name, server=name, done="the engine does not end it", failed=True)
     return Outcome(container=container.name, server=name, done=f"{done} through the hub" if one.known else done)
 
 
-def _halted(client: APIClient, one: Belonging) -> str:
-    client.stop(one.server.id, timeout=_GRACE_S)
+def _halted(engine: DockerEngine, one: Belonging) -> str:
+    engine.stop(one.server.id)
     return "stopped and kept"
 
 
-def _gone(client: APIClient, one: Belonging) -> str:
+def _gone(engine: DockerEngine, one: Belonging) -> str:
     # the hub, or the engine by itself, may be faster
-    with suppress(docker.errors.NotFound):
+    with suppress(GoneError):
         if _is_remnant(one):
-            client.remove_container(one.server.id, v=True)
+            engine.remove(one.server.id)
         else:
-            client.stop(one.server.id, timeout=_GRACE_S)
-            client.wait(one.server.id, timeout=_REMOVED_S, condition="removed")
+            engine.stop(one.server.id)
+            engine.wait_removed(one.server.id)
     return "stopped and removed"

@@ -21,16 +21,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import docker.errors
-import requests
-from docker.utils import kwargs_from_env
-
-import docker
+from spawner_limits.clients.docker import THREADS, DockerEngine
+from spawner_limits.clients.engine import GoneError, RefusedError
 from spawner_limits.clients.hub_api import Hub, StrangerError
 from spawner_limits.engines import labels
-from spawner_limits.errors import LimitsError, UsageError
-from spawner_limits.lifecycle import host, servers
+from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.lifecycle.apply import Applied, apply, plan_of
+from spawner_limits.lifecycle.node import Node
 from spawner_limits.lifecycle.ownership import policy_files
 from spawner_limits.lifecycle.plan import entitle
 from spawner_limits.lifecycle.records import usual
@@ -41,10 +38,8 @@ from spawner_limits.policy.reload import Standing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from docker import APIClient
-    from spawner_limits.lifecycle.plan import Machine
+    from spawner_limits.clients.engine import Server
     from spawner_limits.lifecycle.records import Records
-    from spawner_limits.lifecycle.servers import Server
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
@@ -68,7 +63,6 @@ _STOP_S = 0.8
 _SETTLED = timedelta(seconds=1)
 """how long a container must have run: before that, its spawner is reading back what it asked for"""
 _LIVE = ("running", "paused")
-_ENGINE_GONE = (docker.errors.DockerException, requests.RequestException)
 
 log = logging.getLogger("spawner-limits")
 
@@ -148,11 +142,6 @@ class Era:
         return cls(sha256=policy.sha256, since=now, until=next_end(policy, now))
 
 
-def connect() -> APIClient:
-    """A client of the engine that the environment names. docker.errors.DockerException."""
-    return docker.APIClient(**kwargs_from_env(), version="auto", timeout=_ENGINE_S)
-
-
 @dataclass(kw_only=True)
 class Service:
     """Brings servers to the policy, round by round."""
@@ -160,8 +149,7 @@ class Service:
     standing: Standing
     groups: Groups
     records: Records
-    connect: Callable[[], APIClient] = connect
-    """gives a client of the engine; docker.errors.DockerException"""
+    engine: DockerEngine = field(default_factory=DockerEngine)
     clock: Clock = time.monotonic
     ending: threading.Event = field(default_factory=threading.Event)
     """set: no further server is begun with"""
@@ -176,14 +164,9 @@ class Service:
         self._patience = Patience(whom="the Docker engine", clock=self.clock)
 
     @cached_property
-    def client(self) -> APIClient:
-        """Connects at first use. docker.errors.DockerException."""
-        return self.connect()
-
-    @cached_property
-    def machine(self) -> Machine:
-        """The engine's host. Errors as `client`."""
-        return host.machine(2 if str(self.client.info().get("CgroupVersion", "1")) == "2" else 1)
+    def node(self) -> Node:
+        """The engine's host. UnreachableError."""
+        return Node.here(self.engine, self.records)
 
     def round(self, now: datetime) -> tuple[Applied, ...]:
         """Do what there is to do at the moment `now`, and say what was done. StrangerError as `Groups.refresh`."""
@@ -195,7 +178,7 @@ class Service:
             self._due.clear()
         try:
             done = self._bring(policy, now)
-        except _ENGINE_GONE as error:
+        except (UnreachableError, RefusedError) as error:
             self._patience.failed(error)
             return ()
         self._patience.answered()
@@ -216,14 +199,13 @@ class Service:
         if not waiting:
             return ()
         self.groups.refresh()
-        with ThreadPoolExecutor(servers.THREADS, thread_name_prefix="spawner-limits-service") as pool:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits-service") as pool:
             found = pool.map(lambda container: self._one(container, policy, now), waiting)
             return tuple(one for one in found if one is not None)
 
     def _waiting(self) -> list[str]:
         """The running containers that are to be looked at."""
-        listed = self.client.containers(filters={"label": labels.ENTITLEMENT, "status": list(_LIVE)})
-        live = [one["Id"] for one in listed]
+        live = [found["Id"] for found in self.engine.listed(label=labels.ENTITLEMENT, status=list(_LIVE))]
         for known in (self._due, self._told):
             for container in known.keys() - live:
                 del known[container]
@@ -235,8 +217,8 @@ class Service:
         if self.ending.is_set():
             return None
         try:
-            server = servers.server(self.client.inspect_container(container))
-        except docker.errors.NotFound:
+            server = self.engine.inspect(container)
+        except GoneError:
             return None
         if _is_starting(server):
             return None
@@ -248,11 +230,11 @@ class Service:
         def entitled(one: Server, in_force: Entitlement | None) -> Entitlement:
             return entitle(policy, one, in_force, self.groups.of(one.user), now=now)
 
-        made = plan_of(server, self.records, entitled, self.machine)
+        made = plan_of(server, self.node, entitled)
         try:
-            return apply(self.client, made, self.records, self.machine) if made.drifts else None
-        except docker.errors.APIError as error:  # of this one; the others go on
-            return Applied(plan=made, problem=str(error.explanation or error))
+            return apply(self.node, made) if made.drifts else None
+        except RefusedError as error:  # of this one; the others go on
+            return Applied(plan=made, problem=error.words)
 
     def _settle(self, server: Server, done: Applied | None) -> None:
         """Say what came of it, once, and when it is to be tried again."""

@@ -13,21 +13,19 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import docker.errors
-
+from spawner_limits.clients.engine import GoneError
 from spawner_limits.engines import labels
-from spawner_limits.lifecycle.records import usual
-from spawner_limits.lifecycle.servers import last_applied
+from spawner_limits.lifecycle.in_force import last_applied
 from spawner_limits.policy.capacity import Full, Holding, Machine, full
 from spawner_limits.policy.entitlement import Entitlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from docker import APIClient
+    from spawner_limits.clients.docker import DockerEngine
     from spawner_limits.lifecycle.records import Records
     from spawner_limits.policy.model import Host
-    from spawner_limits.spawners.aside import Aside
+    from spawner_limits.spawners.engine_threads import EngineThreads
 
 _RUNS = ["running", "restarting", "paused"]
 _STARTING_S = 300
@@ -45,24 +43,21 @@ class FullError(Exception):
 class Places:
     """The places on one engine; one for all spawners of this hub."""
 
-    def __init__(self, aside: Aside) -> None:
+    def __init__(self, engine: DockerEngine, threads: EngineThreads, records: Records) -> None:
         """Nothing is asked yet."""
-        self._aside = aside
+        self._engine, self._threads, self._records = engine, threads, records
         self._kept: dict[str, Holding] = {}
         """container → what was promised to it and can't be seen yet"""
         self._lock = asyncio.Lock()
 
     async def machine(self) -> Machine:
-        """What the engine's host has.
-
-        Errors: docker.errors.DockerException, TimeoutError, requests.RequestException.
-        """
-        info = await self._aside.run(lambda _client: self._aside.info)
-        return Machine(memory_bytes=int(info["MemTotal"]), cores=int(info["NCPU"]))
+        """What the engine's host has. Errors: UnreachableError, RefusedError, TimeoutError."""
+        info = await self._threads.run(self._engine.info)
+        return Machine(memory_bytes=info.memory_bytes, cores=info.cores)
 
     async def holdings(self) -> tuple[Holding, ...]:
         """Who holds what now, also the servers that are being started. Errors as `machine`."""
-        seen = {one.container: one for one in await self._aside.run(look)}
+        seen = {one.container: one for one in await self._threads.run(look, self._engine, self._records)}
         return tuple((self._kept | seen).values())
 
     @asynccontextmanager
@@ -83,7 +78,7 @@ class Places:
     async def check(self, entitlement: Entitlement, container: str, host: Host | None) -> None:
         """Look again, now that the container can be seen by other hubs. FullError where they left no room."""
         if host is not None or entitlement.servers:
-            seen = await self._aside.run(look)
+            seen = await self._threads.run(look, self._engine, self._records)
             _check(full(entitlement, container, host, await self.machine(), seen))
 
 
@@ -92,37 +87,33 @@ def _check(found: Full | None) -> None:
         raise FullError(found)
 
 
-def look(
-    client: APIClient, *, now: Callable[[], float] = time.time, records: Records | None = None
-) -> tuple[Holding, ...]:
+def look(engine: DockerEngine, records: Records, *, now: Callable[[], float] = time.time) -> tuple[Holding, ...]:
     """What each container holds that carries an entitlement, and runs or is about to. `now`: seconds since 1970."""
-    records = records or usual()
-    wanted = {"label": labels.ENTITLEMENT, "status": [*_RUNS, "created"]}
-    found = client.containers(all=True, filters=wanted)
+    found = engine.listed(label=labels.ENTITLEMENT, status=[*_RUNS, "created"])
     recently = now() - _STARTING_S
-    live = [one for one in found if one["State"] in _RUNS or one["Created"] > recently]
-    return tuple(holding for one in live if (holding := _holding(client, one, records)) is not None)
+    live = [container for container in found if container["State"] in _RUNS or container["Created"] > recently]
+    return tuple(holding for container in live if (holding := _holding(engine, container, records)) is not None)
 
 
-def _holding(client: APIClient, listed: dict[str, Any], records: Records) -> Holding | None:
+def _holding(engine: DockerEngine, listed: dict[str, Any], records: Records) -> Holding | None:
     name = listed["Names"][0].removeprefix("/")
     try:
         given = Entitlement.from_json(listed["Labels"][labels.ENTITLEMENT])
         return Holding.of(name, last_applied(listed["Id"], records) or given)
     except ValueError:  # of another version, or not ours: its limits are read, as nobody may hold without being counted
-        return _inspected(client, listed, name)
+        return _inspected(engine, listed, name)
 
 
-def _inspected(client: APIClient, listed: dict[str, Any], name: str) -> Holding | None:
+def _inspected(engine: DockerEngine, listed: dict[str, Any], name: str) -> Holding | None:
     try:
-        config = client.inspect_container(listed["Id"])["HostConfig"]
-    except docker.errors.NotFound:
+        asked = engine.inspect(listed["Id"]).asked
+    except GoneError:
         return None
-    quota, period = config.get("CpuQuota") or 0, config.get("CpuPeriod") or 100_000
+    quota, period = asked.get("CpuQuota") or 0, asked.get("CpuPeriod") or 100_000
     return Holding(
         container=name,
         user=str(listed["Labels"].get(labels.USER, "")),
         server=str(listed["Labels"].get(labels.SERVER, "")),
-        mem_limit=config.get("Memory") or None,
+        mem_limit=asked.get("Memory") or None,
         cpu_limit=quota / period if quota > 0 else None,
     )

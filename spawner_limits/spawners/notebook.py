@@ -8,26 +8,21 @@ read is read from the stream up to a bound, whatever size is told, and no progra
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tarfile
-import time
-from contextlib import closing
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import docker.errors
-from docker.utils import decode_json_header
-
+from spawner_limits.clients import archives
+from spawner_limits.clients.archives import CutShortError, put, read, stat
 from spawner_limits.errors import LimitsError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Mapping
 
-    from docker import APIClient
+    from spawner_limits.clients.archives import File
+    from spawner_limits.clients.docker import DockerEngine
 
 NAME = "mnist.ipynb"
 RECORD = ".spawner-limits.json"
@@ -37,20 +32,20 @@ RECORD_BYTES = 4 << 10
 _WORK = PurePosixPath("/home/jovyan/work")
 _LARGEST_BYTES = 64 << 10
 """of an older copy of ours, at most, where today's is smaller"""
-_HEADERS_BYTES = 16 << 10
-"""of a tar before a file's content, at most: the engine adds to the 512 bytes what does not fit, such as a long name"""
-_CHUNK_BYTES = 64 << 10
-_MODE = 0o644
 _PLAIN_BITS = 27
 """of Go's FileMode; one above them is set for what is no plain file"""
 
 
-class CopyError(LimitsError):
-    """Nothing can be copied: what is there can't be read to its end, or a mount would hide it."""
+class HiddenError(LimitsError):
+    """Nothing is copied: a mount would hide it."""
+
+
+NOT_COPIED = (HiddenError, CutShortError)
+"""beside the engine's errors"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Place(archives.Place):
     """Where the notebook goes, and whom it belongs to. The defaults are docker-stacks' images' and ours."""
 
     directory: PurePosixPath = _WORK
@@ -97,24 +92,23 @@ def packaged() -> dict[str, bytes]:
 
 
 def copy(
-    client: APIClient, container: str, place: Place, contents: Mapping[str, bytes], bare: set[Bare] | None = None
+    engine: DockerEngine, container: str, place: Place, contents: Mapping[str, bytes], bare: set[Bare] | None = None
 ) -> Copied:
     """Put `contents` into the container's `place`, sparing what its user changed.
 
     `bare`: what is known, and will be, of images that have none of these files: new containers of theirs need not be
     looked through, if nothing is mounted in them.
 
-    Errors: docker.errors.APIError (a read-only root, no such container), requests.RequestException (engine gone),
-    CopyError.
+    Errors: HiddenError, CutShortError; RefusedError (a read-only root, no such container), UnreachableError.
     """
-    found = client.inspect_container(container)
+    found = engine.inspected(container)
     if (mount := _tmpfs_over(found, place.directory)) is not None:
-        raise CopyError(f"the tmpfs that is mounted at {mount} would hide it")
+        raise HiddenError(f"the tmpfs that is mounted at {mount} would hide it")
     new = _new(found, place) if bare is not None else None
     if bare is not None and new in bare:
-        put(client, container, place, _recorded(contents, _digests_of(contents)))
+        put(engine, container, place, _recorded(contents, _digests_of(contents)))
         return Copied(written=tuple(contents))
-    copied, is_recorded = _spared(client, container, place, contents)
+    copied, is_recorded = _spared(engine, container, place, contents)
     if bare is not None and new is not None and not is_recorded and copied.written == tuple(contents):
         bare.add(new)
     return copied
@@ -139,14 +133,14 @@ def _new(found: Mapping[str, Any], place: Place) -> Bare | None:
     return None if was_started or found["Mounts"] else (found["Image"], place)
 
 
-def _spared(client: APIClient, container: str, place: Place, contents: Mapping[str, bytes]) -> tuple[Copied, bool]:
+def _spared(engine: DockerEngine, container: str, place: Place, contents: Mapping[str, bytes]) -> tuple[Copied, bool]:
     """As `copy`; and whether there was a record."""
-    found = read(client, container, place.directory / RECORD, RECORD_BYTES)
+    found = read(engine, container, place.directory / RECORD, RECORD_BYTES)
     record = {name: digest for name, digest in _digests(found).items() if name in contents}
     fates = {
         name: "current"
-        if _is_untouched(client, container, place.directory / name, content, found, record.get(name))
-        else _fate(read(client, container, place.directory / name, _most(content)), content, record.get(name))
+        if _is_untouched(engine, container, place.directory / name, content, found, record.get(name))
+        else _fate(read(engine, container, place.directory / name, _most(content)), content, record.get(name))
         for name, content in contents.items()
     }
     writes = {name: contents[name] for name, fate in fates.items() if fate in ("written", "replaced")}
@@ -155,7 +149,7 @@ def _spared(client: APIClient, container: str, place: Place, contents: Mapping[s
     if ours.items() - record.items() and (found is None or found.content is not None):
         writes = _recorded(writes, record | ours)
     if writes:
-        put(client, container, place, writes)
+        put(engine, container, place, writes)
     if found is not None and found.is_oversized:
         fates[RECORD] = "oversized"
     copied = Copied(**{fate: tuple(name for name in fates if fates[name] == fate) for fate in set(fates.values())})
@@ -175,28 +169,17 @@ def _digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _is_untouched(  # noqa: PLR0913, PLR0917  what is known of one file
-    client: APIClient, container: str, path: PurePosixPath, content: bytes, record: File | None, copied: str | None
+    engine: DockerEngine, container: str, path: PurePosixPath, content: bytes, record: File | None, copied: str | None
 ) -> bool:
     """Whether a file that is to be there is as old as its record. Reading one takes Docker 20.10 50 ms, this 3 ms."""
     if record is None or copied != _sha256(content):
         return False
-    stat = _stat(client, container, path)
+    found = stat(engine, container, path)
     return (
-        stat is not None
-        and not stat["mode"] >> _PLAIN_BITS
-        and ((stat["size"], stat["mtime"]) == (len(content), record.mtime))
+        found is not None
+        and not found["mode"] >> _PLAIN_BITS
+        and ((found["size"], found["mtime"]) == (len(content), record.mtime))
     )
-
-
-def _stat(client: APIClient, container: str, path: PurePosixPath) -> Mapping[str, Any] | None:
-    """What the engine says of `path`; `None`: nothing is there. The SDK has no call for it. Errors as `copy`."""
-    api: Any = client
-    answer = api.head(api._url("/containers/{0}/archive", container), params={"path": str(path)}, timeout=api.timeout)  # noqa: SLF001
-    if answer.status_code == HTTPStatus.NOT_FOUND:
-        return None
-    api._raise_for_status(answer)  # noqa: SLF001
-    stat: Mapping[str, Any] = decode_json_header(answer.headers["X-Docker-Container-Path-Stat"])
-    return stat
 
 
 def _fate(there: File | None, content: bytes, copied: str | None) -> str:
@@ -212,55 +195,6 @@ def _fate(there: File | None, content: bytes, copied: str | None) -> str:
     return "replaced" if _sha256(there.content) == copied else "kept"
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """What is at a path in a container."""
-
-    content: bytes | None = field(repr=False)
-    """`None`: not a plain file, or an oversized one"""
-    mtime: str = ""
-    """as the engine writes it"""
-    is_oversized: bool = False
-
-
-def read(client: APIClient, container: str, path: PurePosixPath, most_bytes: int) -> File | None:
-    """What is at `path`, if it is no larger than `most_bytes`; `None`: nothing. Errors as `copy`.
-
-    The engine tells a size before it opens the file, which may be another one by then, or have grown.
-    """
-    try:
-        stream, stat = client.get_archive(container, str(path), _CHUNK_BYTES)
-    except docker.errors.NotFound:
-        return None
-    # types-docker does not know that it is a generator, over an open HTTP response
-    with closing(cast("Generator[bytes]", stream)) as chunks:
-        archive = _beginning(chunks, most_bytes + _HEADERS_BYTES)
-    try:
-        return _only_member(archive, most_bytes, stat["mtime"])
-    except tarfile.TarError as error:
-        raise CopyError(f"{path} was cut short while it was read ({error})") from error
-
-
-def _beginning(chunks: Iterable[bytes], most_bytes: int) -> bytes:
-    read = bytearray()
-    for chunk in chunks:
-        read += chunk
-        if len(read) >= most_bytes:
-            break
-    return bytes(read)
-
-
-def _only_member(archive: bytes, most_bytes: int, mtime: str) -> File:
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-        member = tar.next()
-        if member is None or not member.isreg():
-            return File(None)
-        if member.size > most_bytes:
-            return File(None, is_oversized=True)
-        content = tar.extractfile(member)
-        return File(None if content is None else content.read(), mtime)
-
-
 def _digests(found: File | None) -> dict[str, str]:
     """File name → digest, from the record that was found; without a usable one, every file is taken for the user's."""
     if found is None or found.content is None:
@@ -270,42 +204,6 @@ def _digests(found: File | None) -> dict[str, str]:
     except (ValueError, RecursionError):  # the latter where it is nested deep enough
         return {}
     return {str(name): str(digest) for name, digest in record.items()} if isinstance(record, dict) else {}
-
-
-def put(client: APIClient, container: str, place: Place, contents: Mapping[str, bytes]) -> None:
-    """Write into the directory; where it does not exist, make it, and no more of its parents than are missing.
-
-    Errors as `copy`.
-    """
-    for base in (place.directory, *place.directory.parents):
-        try:
-            client.put_archive(container, str(base), _tar(place, place.directory.relative_to(base), contents))
-        except docker.errors.NotFound:
-            # what is there all the same is a link of the user's that leads nowhere: not ours to replace
-            if base == base.parent or _stat(client, container, base) is not None:
-                raise
-        else:
-            return
-
-
-def _tar(place: Place, below: PurePosixPath, contents: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        now = int(time.time())  # one for all: a file that is as old as its record is still ours
-        for folder in reversed([below, *below.parents][:-1]):
-            tar.addfile(_entry(place, folder, now, type=tarfile.DIRTYPE, mode=0o755))
-        for name, content in contents.items():
-            tar.addfile(_entry(place, below / name, now, size=len(content), mode=_MODE), io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def _entry(place: Place, path: PurePosixPath, mtime: int, **attributes: Any) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(str(path))
-    # left unset, they would be root's and of 1970
-    entry.uid, entry.gid, entry.mtime = place.uid, place.gid, mtime
-    for name, value in attributes.items():
-        setattr(entry, name, value)
-    return entry
 
 
 def _sha256(content: bytes) -> str:

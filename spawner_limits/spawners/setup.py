@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
-from http import HTTPStatus
-from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import requests
-
-from spawner_limits.errors import PolicyError, UnreachableError, UsageError
+from spawner_limits.errors import PolicyError
 from spawner_limits.policy.parse import load
+from spawner_limits.spawners.network import users_network
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from docker import APIClient
+__all__ = ["setup", "users_network"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 """the hub's pages that tell why a server is not there"""
-NETWORK = "spawner-limits"
-ICC = "com.docker.network.bridge.enable_icc"
 OOM_SCORE_ADJ = -900
 """nine tenths of the host's memory less on its account; -1000 would never end it, not even if it were what leaks"""
 
@@ -101,88 +92,3 @@ def protect(oom_score_adj: int, *, root: Path = Path("/")) -> str | None:
             f"OOMScoreAdjust={oom_score_adj} in its systemd unit, or oom_score_adj=None in setup()"
         )
     return None
-
-
-def users_network(name: str = NETWORK, *, root: Path = Path("/")) -> tuple[str, str]:
-    """A network for users' servers, on which no server reaches another one; it is made where it is not there.
-
-    Its name, for `c.DockerSpawner.network_name`, and the host's address on it, for `c.JupyterHub.hub_ip`: there servers
-    reach a hub that runs on the host. It stays when the hub ends: others may use it. `root`: what `/proc` is below.
-
-    Errors: UnreachableError when the engine does not answer; UsageError where a network of that name lets servers reach
-    one another, or the engine can't make one that does not.
-    """
-    import docker.errors  # noqa: PLC0415  0.2 s, and only needed here
-    from docker.utils import kwargs_from_env  # noqa: PLC0415
-
-    import docker  # noqa: PLC0415
-
-    try:
-        with closing(docker.APIClient(**kwargs_from_env(), version="auto")) as client:
-            network = _found(client, name) or _made(client, name)
-    except docker.errors.APIError as error:
-        raise UsageError(f"the engine can't make the network {name}: {error.explanation}") from error
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise UnreachableError(
-            f"the Docker engine does not answer ({error}); start it with docker/engine.sh"
-        ) from error
-    _refuse_open(network)
-    if (problem := unfiltered(root)) is not None:
-        print(f"spawner-limits: {problem}", file=sys.stderr)  # noqa: T201
-    return name, _address(network)
-
-
-def unfiltered(root: Path = Path("/")) -> str | None:
-    """Why servers on one bridge reach one another all the same; `None` where nothing of this host says so."""
-    file = root / "proc/sys/net/bridge/bridge-nf-call-iptables"
-    # not there: the engine is on another host, or else it would have refused to make the network
-    if not file.exists() or file.read_text().strip() == "1":
-        return None
-    return (
-        f"servers reach one another, as the kernel filters nothing within a bridge; run sysctl net.bridge.{file.name}=1"
-    )
-
-
-def _found(client: APIClient, name: str) -> Mapping[str, Any] | None:
-    """The oldest network of that name: an engine may have several, made at the same moment."""
-    # the filter finds parts of names too
-    found = [one for one in client.networks(names=[name]) if one["Name"] == name]
-    return min(found, key=lambda one: (one["Created"], one["Id"]), default=None)
-
-
-def _made(client: APIClient, name: str) -> Mapping[str, Any]:
-    import docker.errors  # noqa: PLC0415
-
-    try:
-        own = client.create_network(name, driver="bridge", options={ICC: "false"}, check_duplicate=True)["Id"]
-    except docker.errors.APIError as error:
-        if error.status_code != HTTPStatus.CONFLICT:
-            raise
-        own = None
-    oldest = _found(client, name)
-    if oldest is None:
-        raise UsageError(f"the network {name} was removed as soon as it was made; start the hub again")
-    if own not in {None, oldest["Id"]}:
-        client.remove_network(own)
-    return oldest
-
-
-def is_open(network: Mapping[str, Any]) -> bool:
-    """Whether containers reach one another on a network, as the engine tells of it."""
-    return network["Driver"] == "bridge" and (network["Options"] or {}).get(ICC) != "false"
-
-
-def _refuse_open(network: Mapping[str, Any]) -> None:
-    name, driver = network["Name"], network["Driver"]
-    if driver != "bridge" or is_open(network):
-        what = f"{ICC} is not false" if driver == "bridge" else f"its driver is {driver}, not bridge"
-        raise UsageError(
-            f"on the network {name} servers would reach one another ({what}); remove it when no container uses it "
-            f"(docker network rm {name}), and it is made anew, or give users_network() another name"
-        )
-
-
-def _address(network: Mapping[str, Any]) -> str:
-    config = next(one for one in network["IPAM"]["Config"] if ":" not in one["Subnet"])
-    # left to itself, Docker takes the subnet's first address, and some versions do not say so
-    return str(config.get("Gateway") or next(ip_network(config["Subnet"]).hosts()))

@@ -25,7 +25,7 @@ from spawner_limits.errors import UsageError
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
 from spawner_limits.lifecycle import records
-from spawner_limits.lifecycle.servers import last_applied
+from spawner_limits.lifecycle.in_force import last_applied
 from spawner_limits.limits import FIELDS, Limits, tell
 from spawner_limits.policy.entitlement import Entitlement
 from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Report, Trial
@@ -189,7 +189,7 @@ class Prover:
             if command:
                 return timed._trial(container, subject, command)  # noqa: SLF001  of this class
             place = notebook.Place()
-            notebook.copy(timed.engine.client, container.id, place, notebook.packaged())
+            notebook.copy(timed.engine.docker, container.id, place, notebook.packaged())
             return timed._trial(container, subject, _execution(str(place.notebook)))  # noqa: SLF001  of this class
 
     @contextmanager

@@ -42,8 +42,8 @@ def refused(message: str, *, reason: str, status_code: int) -> SpawnException:
     return exception
 
 
-class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
-    """Gives a spawner its policy. To be mixed in before the spawner class."""
+class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
+    """Gives a spawner its policy. To be inherited from before the spawner class of an engine."""
 
     policy_file = Unicode(
         config=True, help="The policy: what each user and group may use. A change counts from the next spawn on."
@@ -63,6 +63,11 @@ class LimitsMixin(HasTraits):  # type: ignore[misc]  # traitlets is not typed
     _readings: ClassVar[dict[str, asyncio.Task[State]]] = {}
     _told: tuple[dict[str, Any], ...] = ()
     _news: asyncio.Event | None = None
+
+    @property
+    def log_name(self) -> str:
+        """Whose server it is, for the log."""
+        return str(self._log_name)
 
     # -- the policy ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,38 @@
+"""What a server may use now, by what is kept of it: what was applied to it last, else what it was started with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spawner_limits.policy.entitlement import Entitlement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spawner_limits.clients.engine import Server
+    from spawner_limits.lifecycle.records import Record, Records
+
+
+def in_force(server: Server, records: Records) -> Entitlement | None:
+    """What a server may use now; `None`: that can't be known. OSError."""
+    return last_applied(server.id, records) or server.entitlement
+
+
+def last_applied(container: str, records: Records) -> Entitlement | None:
+    """What was applied last to the container with that whole id; `None`: nothing. OSError."""
+    return next((found for kept in reversed(records.of(container)) if (found := _applied(kept)) is not None), None)
+
+
+def _applied(record: Record) -> Entitlement | None:
+    if record.event != "applied" or "entitlement" not in record.details:
+        return None
+    try:
+        return Entitlement.from_json(record.details["entitlement"])
+    except (ValueError, TypeError):  # of another version
+        return None
+
+
+def events(server: Server, records: Records, event: str) -> Iterator[Record]:
+    """The records of one kind since the server was started. OSError."""
+    since = server.started
+    return (found for found in records.of(server.id) if found.event == event and (since is None or found.at >= since))

@@ -1,0 +1,63 @@
+"""What in the hub's own configuration would loosen or change a limit: the policy alone sets them. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from docker.utils import parse_bytes
+
+from spawner_limits.engines.docker import RIVALS, disagreement, disagreements, host_config
+from spawner_limits.limits import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spawner_limits.engines.enforcement import Enforcement
+    from spawner_limits.limits import Limits
+
+TRAITS = ("mem_limit", "mem_guarantee", "cpu_limit", "cpu_guarantee")
+"""of any JupyterHub spawner"""
+REMEDY = "Take it out of the hub's configuration: the policy file alone sets limits."
+
+
+def traits(limits: Limits) -> dict[str, Any]:
+    """The spawner's traits that limits go into: the server's MEM_LIMIT and CPU_LIMIT are made from them."""
+    values = {trait: getattr(limits, trait) for trait in TRAITS}
+    return {trait: value for trait, value in values.items() if value is not None}
+
+
+def by_traits(limits: Limits, configured: Mapping[str, Any]) -> str:
+    """What the configured traits would do to these limits; empty: nothing."""
+    for trait, ours in traits(limits).items():
+        theirs = configured[trait]
+        # a callable's answer is not read by the trait
+        theirs = parse_bytes(theirs) if isinstance(theirs, str) else theirs
+        if theirs and theirs != ours:  # DockerSpawner's own default is 0
+            how = "loosen" if theirs > ours else "change"
+            differs = f"{trait} is {tell(trait, theirs)}, the policy says {tell(trait, ours)}"
+            return f"The hub's configuration would {how} a limit: {differs}"
+    return ""
+
+
+def by_host_config(enforcement: Enforcement, limits: Limits, configured: Mapping[str, Any]) -> str:
+    """What a configured host config, in the API's form, would do to these limits; empty: nothing."""
+    wanted = host_config(enforcement.ask)
+    # memory and swap as the policy has them: Docker is told no swap otherwise, which nobody need write
+    policy = host_config({option: getattr(limits, option) for option in ("mem_limit", "memswap_limit")})
+    wrong = [
+        disagreement(key, configured, wanted)
+        for key, ours in wanted.items()
+        if key in configured and configured[key] not in (ours, policy.get(key))
+    ]
+    wrong += [
+        f"{key} is {configured[key]!r}"
+        for option, key in RIVALS.items()
+        if option in enforcement.ask and configured.get(key)
+    ]
+    return f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}" if wrong else ""
+
+
+def by_what_is_sent(enforcement: Enforcement, sent: Mapping[str, Any]) -> str:
+    """What the host config that is about to be sent would do to these limits, wherever it came from; empty: nothing."""
+    wrong = disagreements(enforcement.ask, sent)
+    return f"The hub's configuration would change a limit: {'; '.join(wrong)}" if wrong else ""
