@@ -25,9 +25,11 @@ from sqlalchemy.orm import Session
 from traitlets.config import Config
 
 import docker
+from spawner_limits.clients.docker import from_environment
 from spawner_limits.lifecycle import cgroup_parent
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.spawners.docker import LimitedDockerSpawner
+from spawner_limits.spawners.hub_state import HubState
 from spawner_limits.spawners.setup import users_network
 
 if TYPE_CHECKING:
@@ -75,7 +77,11 @@ class Yard:
         policy = self.folder / "limits.yaml"
         if not policy.exists():
             policy.write_text(POLICY, encoding="utf-8")
-        kind = type("Ours", (LimitedDockerSpawner,), {"records": self.records, "log": self.log})
+        kind = type(
+            "Ours",
+            (LimitedDockerSpawner,),
+            {"state": HubState(from_environment(), self.log, self.records), "log": self.log},
+        )
         return self.spawners(kind, many, policy_file=str(policy), cgroup_parent=self.prefix, **traits)
 
     def stock(self, many: int) -> list[DockerSpawner]:

@@ -13,6 +13,8 @@ from docker.utils import kwargs_from_env
 
 import docker
 from spawner_limits.engines import labels
+from spawner_limits.kernel.cgroups import find
+from spawner_limits.kernel.reader import Reader
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = "spawner-limits/singleuser:minimal"
@@ -28,6 +30,12 @@ def pytest_configure():
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def kernel(found):
+    """What the Linux kernel shows of a running container; `found`: what `docker inspect` says of it."""
+    with Reader(find(found["State"]["Pid"], container_id=found["Id"])) as reader:
+        return reader.read_limits()
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def entitlement_of(given: Mapping[str, str]) -> tuple[Entitlement | None, str]:
 class EngineClient(Protocol):
     """What every engine can be asked for; synchronous, and safe to use from several threads.
 
-    Each method may raise UnreachableError where the engine does not answer, and RefusedError, of which GoneError is one.
+    Each method may raise UnreachableError: the engine does not answer; and RefusedError, of which GoneError is one.
     """
 
     def info(self) -> EngineInfo:

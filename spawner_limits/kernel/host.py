@@ -30,7 +30,7 @@ class HostFacts:
 
 
 def host_facts(version: CgroupVersion, *, root: Path = Path("/")) -> HostFacts:
-    """Of the host that this runs on, whose engine uses that version of cgroups. OSError: /proc or /sys can't be read."""
+    """Of the host that this runs on, whose engine has that version of cgroups. OSError: /proc or /sys can't be read."""
     return HostFacts(
         cgroup_version=version,
         page_size_bytes=os.sysconf("SC_PAGE_SIZE"),

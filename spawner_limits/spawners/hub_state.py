@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spawner_limits.lifecycle.cgroup_parent import Parent
+    from spawner_limits.lifecycle.records import Records
     from spawner_limits.spawners.notebook import Bare
     from spawner_limits.spawners.orphan_cleanup import Cleanup
 
@@ -27,12 +28,12 @@ class HubState:
 
     _known: ClassVar[dict[str, HubState]] = {}
 
-    def __init__(self, arguments: Mapping[str, Any], log: Logger) -> None:
+    def __init__(self, arguments: Mapping[str, Any], log: Logger, records: Records | None = None) -> None:
         """`arguments`: of `docker.APIClient`. Nothing is connected yet."""
         self.log = log
         self.engine = DockerEngine(arguments)
         self.snapshots = LocalSnapshots(self.engine)
-        self.records = usual()
+        self.records = records or usual()
         """what happened to each container's limits"""
         self.threads = EngineThreads()
         self.places = Places(self.engine, self.threads, self.records)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from spawner_limits.lifecycle import servers
+from tests.conftest import kernel
 from tests.e2e.conftest import TestHub, eventually, own_hub
 
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ class FaultyHub(TestHub):
         answer, events = self.start(user)
         assert answer.status_code == 201 or events[-1].get("ready"), (answer.text, events)
         container = self.container(user)
-        shown = servers.reading(servers.server(container)).limits
+        shown = kernel(container).limits
         memory = int(shown.get("memory.limit_in_bytes") or shown["memory.max"])
         assert (memory, shown["pids.max"]) == (container["HostConfig"]["Memory"], "200")
         return container

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spawner_limits.clients.hub_api import StrangerError
-from spawner_limits.lifecycle import servers
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.policy.reload import Standing
 from spawner_limits.service.keeper import Groups, Service, run
 from spawner_limits.units import MIB
+from tests.conftest import kernel
 from tests.e2e.conftest import eventually, own_hub
 
 WITHIN_S = 60
@@ -54,8 +54,7 @@ def write(hub, **given):
 
 def memory(hub, user):
     """MiB, by the Linux kernel."""
-    server = servers.server(hub.container(user))
-    shown = servers.reading(server).limits
+    shown = kernel(hub.container(user)).limits
     return int(shown.get("memory.limit_in_bytes") or shown["memory.max"]) // MIB
 
 
@@ -98,7 +97,7 @@ def test_memory_in_use_is_not_taken_away(hub, client):
         "Id"
     ]
     client.exec_start(load, detach=True)
-    while servers.reading(servers.server(hub.container("dov"))).memory_current_bytes < 190 * MIB:
+    while kernel(hub.container("dov")).memory_current_bytes < 190 * MIB:
         assert time.monotonic() - since < 60
         time.sleep(0.1)
     try:

@@ -18,7 +18,8 @@ from docker.utils import kwargs_from_env
 import docker
 from spawner_limits.kernel.cgroups import find
 from spawner_limits.kernel.reader import Reader
-from spawner_limits.lifecycle import apply, plan, servers
+from spawner_limits.lifecycle import apply, plan
+from spawner_limits.lifecycle.in_force import last_applied
 from spawner_limits.lifecycle.records import VARIABLE
 from spawner_limits.units import MIB
 from tests.conftest import COMMAND
@@ -63,7 +64,7 @@ def test_two_at_once_with_different_policies(site):
         assert (one.returncode, [server["holds"] for server in told]) == (0, [True] * len(containers))
     for container in containers:
         applied = [one for one in site.records.of(container) if one.event == "applied"]
-        given = servers.last_applied(container, site.records).limits
+        given = last_applied(container, site.records).limits
         assert len(applied) == len(begun)
         assert limits(site, container) == (given.mem_limit, given.cpu_limit * 100_000, given.pids_limit)
         assert limits(site, container) in SHOWN.values()
@@ -112,12 +113,12 @@ def test_the_policy_file_is_replaced_meanwhile(site, rule):
 def test_a_cgroup_that_goes_while_it_is_read(site):
     """Between the opening of its files and their reading: nothing is known of it, each file says why."""
     container = site.start()
-    server = servers.server(site.client.inspect_container(container))
-    with Reader(find(server.pid, container_id=server.id)) as reader:
+    server = site.node.engine.inspect(container)
+    with Reader(find(site.node.engine.process(server.id), container_id=server.id)) as reader:
         site.client.kill(container)
         eventually(lambda: reader.read().memory_current_bytes is None)
         shown = reader.read_limits()
-    made = plan.plan(server, server.entitlement, shown, site.machine)
+    made = plan.plan(server, server.entitlement, shown, site.node.host)
     assert (made.steps, made.exit_code, plan.changes(made)) == ((), 3, ())
     assert VANISHED.match(made.problem)
 
@@ -129,9 +130,9 @@ def test_containers_that_are_killed_while_they_are_looked_at(site):
     with killed_again_and_again(container):
         end = time.monotonic() + 5
         while time.monotonic() < end:
-            for server in (one for one in servers.look(site.client, users=[site.user]) if one.runs):
+            for server in (one for one in site.node.engine.servers(users=[site.user]) if one.runs):
                 for _ in range(5):
-                    made = apply.plan_of(server, site.records, lambda _, given: given, site.machine)
+                    made = apply.plan_of(server, site.node, lambda _, given: given)
                     assert made.steps == ()
                     problems |= {made.problem} - {""}
                     count += 1

@@ -11,14 +11,17 @@ from datetime import UTC, datetime
 import docker.errors
 import pytest
 
+from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
-from spawner_limits.lifecycle import apply, host, plan, servers
+from spawner_limits.lifecycle import apply, plan
+from spawner_limits.lifecycle.in_force import last_applied
+from spawner_limits.lifecycle.node import Node
 from spawner_limits.lifecycle.records import VARIABLE, Records
 from spawner_limits.policy.parse import load
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.units import MIB
-from tests.conftest import MINIMAL, spawner_limits
+from tests.conftest import MINIMAL, kernel, spawner_limits
 
 HOLD = "import sys, time; held = bytearray(int(sys.argv[1]) << 20); print('held', flush=True); time.sleep(600)"
 BEFORE = "  mem_limit: 256M\n  cpu_limit: 0.5\n  pids_limit: 100\n"
@@ -32,7 +35,7 @@ class Site:
         self.file, self.records = folder / "limits.yaml", Records(folder / "records")
         self.user = f"test-apply-{uuid.uuid4().hex[:8]}"
         self.version = 2 if client.info().get("CgroupVersion") == "2" else 1
-        self.machine = host.machine(self.version)
+        self.node = Node.here(DockerEngine.over(client), self.records)
         self.made = []
         self.rule(BEFORE)
 
@@ -71,7 +74,7 @@ class Site:
 
     def shown(self, container):
         """The kernel's files."""
-        return servers.read(self.client.inspect_container(container)["State"]["Pid"], container).limits
+        return kernel(self.client.inspect_container(container)).limits
 
     def plans(self):
         """What is to be done now."""
@@ -79,7 +82,7 @@ class Site:
         def entitle(server, in_force):
             return plan.entitle(load(self.file), server, in_force, None, now=datetime.now(UTC))
 
-        return apply.plans(servers.look(self.client, users=[self.user]), self.records, entitle, self.machine)
+        return apply.plans(self.node.engine.servers(users=[self.user]), self.node, entitle)
 
 
 @pytest.fixture
@@ -177,8 +180,8 @@ def test_what_was_given_up_is_taken_back(site):
     (told,) = json.loads(done.stdout)["servers"]
     assert done.returncode == 1
     assert [one["field"] for one in told["left"]] == ["mem_guarantee"]
-    assert told["told"] == [{"CpuShares": 1024}, {"CpusetCpus": site.machine.cpus}]
-    assert site.shown(container)["cpuset.cpus"] == site.machine.cpus
+    assert told["told"] == [{"CpuShares": 1024}, {"CpusetCpus": site.node.host.cpus}]
+    assert site.shown(container)["cpuset.cpus"] == site.node.host.cpus
 
 
 def test_drift_behind_the_engines_back(site):
@@ -200,7 +203,7 @@ def test_after_it_was_applied_that_is_what_counts(site):
     assert site.run("apply").returncode == 0
     (found,) = json.loads(site.run("ps", "--json").stdout)["servers"]
     assert found["limits"]["cpu_limit_cores"] == {"value": 1.0, "reason": None, "rule": "defaults"}
-    assert servers.last_applied(container, site.records).limits.cpu_limit == 1.0
+    assert last_applied(container, site.records).limits.cpu_limit == 1.0
 
 
 def test_a_server_that_ends_in_between(site):
@@ -209,7 +212,7 @@ def test_a_server_that_ends_in_between(site):
     site.rule(BEFORE.replace("0.5", "1"))
     (made,) = site.plans()
     site.client.remove_container(container, force=True)
-    done = apply.apply(site.client, made, site.records, site.machine)
+    done = apply.apply(site.node, made)
     assert (done.holds, done.problem) == (False, "the server has ended meanwhile")
 
 
@@ -217,7 +220,7 @@ def test_one_that_fails_holds_up_no_other(site):
     """Two servers of one user: one uses more than the new limit."""
     small, large = site.start(server="small"), site.start(mib=120, server="large")
     site.rule(BEFORE.replace("256M", "64M"))
-    done = apply.apply_all(site.client, site.plans(), site.records, site.machine)
+    done = apply.apply_all(site.node, site.plans())
     assert {one.plan.server.server: one.holds for one in done} == {"small": True, "large": False}
     assert [site.shown(one)[memory(site.version)] for one in (small, large)] == [str(64 * MIB), str(256 * MIB)]
 

@@ -18,7 +18,7 @@ from spawner_limits.engines.docker import translate
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.cgroups import find
 from spawner_limits.limits import Limits
-from spawner_limits.lifecycle import host
+from spawner_limits.kernel.host import meminfo
 from spawner_limits.lifecycle.attest import attest
 
 def docker(*arguments):
@@ -34,7 +34,7 @@ try:
         shown = reader.read_limits()
 finally:
     docker("rm", "-f", container)
-swap = host.swap_bytes()
+swap = meminfo()["SwapTotal"]
 found = attest(translate(limits, version=2).expect, shown, swap_bytes=swap)
 print(json.dumps({"warning": warning, "swap": swap > 0, "found": [str(one) for one in found]}))
 """

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from benchmarks.spawners import burst, yard
-from spawner_limits.lifecycle import servers
+from spawner_limits.kernel.host import meminfo
 from spawner_limits.lifecycle.attest import attest
-from spawner_limits.lifecycle.host import swap_bytes
-from spawner_limits.spawners.aside import THREADS
+from spawner_limits.spawners.engine_threads import THREADS
 from spawner_limits.units import MIB
 from tests.between import between
+from tests.conftest import kernel
 
 MANY = 50
 # so many at once hold up whatever runs beside them
@@ -38,11 +38,10 @@ def test_fifty_servers_start_at_once(client, place):
     took = asyncio.run(burst(spawners))
     assert len(took) == MANY
     for spawner in spawners:
-        server = servers.server(client.inspect_container(spawner.container_id))
-        shown = servers.reading(server)
+        shown = kernel(client.inspect_container(spawner.container_id))
         assert memory(shown) == 32 * MIB
-        assert attest(spawner.enforcement.expect, shown, swap_bytes=swap_bytes()) == ()
-        assert [one.event for one in place.records.of(server.id)] == ["attested"]
+        assert attest(spawner.enforcement.expect, shown, swap_bytes=meminfo()["SwapTotal"]) == ()
+        assert [one.event for one in place.records.of(spawner.container_id)] == ["attested"]
         assert any("mnist.ipynb, mnist_2k_500.npz, MNIST-LICENSE.md copied" in one["message"] for one in spawner._told)
 
 

@@ -19,11 +19,14 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import pytest
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 from docker.types import Mount
 
+from spawner_limits.clients.archives import CutShortError
+from spawner_limits.clients.docker import DockerEngine
+from spawner_limits.clients.engine import GoneError, RefusedError
 from spawner_limits.spawners import notebook
-from spawner_limits.spawners.notebook import NAME, RECORD, Copied, CopyError, Place
+from spawner_limits.spawners.notebook import NAME, RECORD, Copied, HiddenError, Place
 from tests.conftest import MINIMAL
 
 DATA = "mnist_2k_500.npz"
@@ -118,6 +121,11 @@ def put_all(client, container, directory, entries):
     client.put_archive(container, str(directory), buffer.getvalue())
 
 
+def copy(client, *what):
+    """The hub's own."""
+    return notebook.copy(DockerEngine.over(client), *what)
+
+
 def look(client, container, path):
     """All that is at `path` and below: name → (kind, mode, uid, gid, mtime, link, content)."""
     stream, _ = client.get_archive(container, str(path))
@@ -157,7 +165,7 @@ KEPT = Copied(kept=(NAME,), current=(DATA,))
 def test_a_fresh_container_has_it_when_it_starts(client, create):
     """All files are there, jovyan's, readable, of now, byte for byte as this package carries them."""
     packaged, container, before = notebook.packaged(), create(), int(time.time())
-    copied = notebook.copy(client, container, Place(), packaged)
+    copied = copy(client, container, Place(), packaged)
     after = time.time()
     client.start(container)
     names = (NAME, DATA, "MNIST-LICENSE.md")
@@ -179,10 +187,10 @@ def test_a_fresh_container_has_it_when_it_starts(client, create):
 def test_twice_in_a_row(client, create):
     """What is there already is not written again: the files keep their time."""
     container = create()
-    notebook.copy(client, container, Place(), NEW)
+    copy(client, container, Place(), NEW)
     for name, content in NEW.items():
         put(client, container, f"{WORK}/{name}", content, mtime=1)
-    copied = notebook.copy(client, container, Place(), NEW)
+    copied = copy(client, container, Place(), NEW)
     assert (copied, str(copied)) == (Copied(current=(NAME, DATA)), "mnist.ipynb, mnist_2k_500.npz already there")
     assert {look(client, container, f"{WORK}/{name}")[name][4] for name in NEW} == {1}
 
@@ -231,12 +239,15 @@ def lived(client):
 
         first = {name: life[0] for name, life in LIVES.items() if life[0] is not None}
         now = dict.fromkeys(LIVES, OURS)
-        live(lambda container: notebook.copy(client, container, Place(), first))
+        live(lambda container: copy(client, container, Place(), first))
         live(user)
         copied, files = live(
-            lambda container: (notebook.copy(client, container, Place(), now), contents(client, container))
+            lambda container: (
+                copy(client, container, Place(), now),
+                contents(client, container),
+            )
         )
-        again = live(lambda container: notebook.copy(client, container, Place(), now))
+        again = live(lambda container: copy(client, container, Place(), now))
         yield {name: (fate(copied, name), files[name], fate(again, name)) for name in LIVES}
 
 
@@ -253,20 +264,20 @@ def test_a_volume_that_outlives_its_containers(lived, name):
 
 def test_an_edited_copy_that_is_edited_back(client, shared, corner):
     """A copy that the user made again what it was is only old, however often it was kept before."""
-    notebook.copy(client, shared, corner, OLD)
+    copy(client, shared, corner, OLD)
     put(client, shared, corner.notebook, EDITED)
-    assert notebook.copy(client, shared, corner, NEW) == Copied(kept=(NAME,), replaced=(DATA,))
+    assert copy(client, shared, corner, NEW) == Copied(kept=(NAME,), replaced=(DATA,))
     put(client, shared, corner.notebook, OLD[NAME])
-    assert notebook.copy(client, shared, corner, NEW) == Copied(replaced=(NAME,), current=(DATA,))
+    assert copy(client, shared, corner, NEW) == Copied(replaced=(NAME,), current=(DATA,))
 
 
 def test_a_new_container_of_a_bare_image_is_not_looked_through(client, create):
     """It has all at once; what the first one had to be looked through for is remembered."""
     bare = set()
     first, second = create(), create()
-    assert notebook.copy(client, first, Place(), NEW, bare) == Copied(written=(NAME, DATA))
+    assert copy(client, first, Place(), NEW, bare) == Copied(written=(NAME, DATA))
     assert bare == {(client.inspect_image(MINIMAL)["Id"], Place())}
-    assert notebook.copy(client, second, Place(), OLD, bare) == Copied(written=(NAME, DATA))
+    assert copy(client, second, Place(), OLD, bare) == Copied(written=(NAME, DATA))
     assert (contents(client, second), record(client, second)) == (OLD, digests(OLD))
 
 
@@ -277,7 +288,7 @@ def test_only_new_containers_without_mounts_are_not_looked_through(client, creat
     client.start(started)
     for container in (mounted, started):
         put(client, container, f"{WORK}/{NAME}", EDITED)
-        assert notebook.copy(client, container, Place(), NEW, bare) == Copied(kept=(NAME,), written=(DATA,))
+        assert copy(client, container, Place(), NEW, bare) == Copied(kept=(NAME,), written=(DATA,))
 
 
 def test_an_image_that_has_one_of_them_is_not_bare(client, create):
@@ -285,7 +296,7 @@ def test_an_image_that_has_one_of_them_is_not_bare(client, create):
     for name in (NAME, RECORD):
         bare, container = set(), create()
         put(client, container, f"{WORK}/{name}", EDITED)
-        notebook.copy(client, container, Place(), NEW, bare)
+        copy(client, container, Place(), NEW, bare)
         assert bare == set()
 
 
@@ -295,29 +306,29 @@ AGES = {"as old as its record": (0, CURRENT), "younger than its record": (1, KEP
 @pytest.mark.parametrize(("seconds", "copied"), AGES.values(), ids=AGES)
 def test_a_copy_that_is_as_old_as_its_record_is_not_read(client, shared, corner, seconds, copied):
     """Reading takes the engine long. Who gives a file the record's time loses nothing: it is left alone."""
-    notebook.copy(client, shared, corner, NEW)
+    copy(client, shared, corner, NEW)
     mine = NEW[NAME].replace(b"new", b"own")
     mtime = look(client, shared, corner.directory / RECORD)[RECORD][4] + seconds
     put(client, shared, corner.notebook, mine, mtime=mtime)
-    assert notebook.copy(client, shared, corner, NEW) == copied
+    assert copy(client, shared, corner, NEW) == copied
     assert contents(client, shared, corner.directory) == NEW | {NAME: mine}
 
 
 def test_old_copies_whose_record_is_gone(client, shared, corner):
     """Without the record nobody knows whose they are, so they are kept."""
-    notebook.copy(client, shared, corner, OLD)
+    copy(client, shared, corner, OLD)
     run(client, shared, f"rm {corner.directory / RECORD}")
-    assert notebook.copy(client, shared, corner, NEW) == Copied(kept=(NAME, DATA))
+    assert copy(client, shared, corner, NEW) == Copied(kept=(NAME, DATA))
     assert contents(client, shared, corner.directory) == OLD
 
 
 def test_a_record_that_is_gone_is_made_anew(client, shared, corner):
     """While they are byte for byte ours, copies are known again, and the next package replaces them."""
-    notebook.copy(client, shared, corner, OLD)
+    copy(client, shared, corner, OLD)
     run(client, shared, f"rm {corner.directory / RECORD}")
-    assert notebook.copy(client, shared, corner, OLD) == CURRENT
+    assert copy(client, shared, corner, OLD) == CURRENT
     assert record(client, shared, corner.directory) == digests(OLD)
-    assert notebook.copy(client, shared, corner, NEW) == Copied(replaced=(NAME, DATA))
+    assert copy(client, shared, corner, NEW) == Copied(replaced=(NAME, DATA))
 
 
 # -- what else may be where the notebook goes --------------------------------------------------------------------------
@@ -344,7 +355,7 @@ def obstructed(client, shared):
     put(client, shared, place.directory, **DIRECTORY)
     put_all(client, shared, place.directory, OBSTACLES)
     before = look(client, shared, place.directory)
-    copied, again = (notebook.copy(client, shared, place, {**files, "beside": OURS}) for _ in range(2))
+    copied, again = (copy(client, shared, place, {**files, "beside": OURS}) for _ in range(2))
     after = look(client, shared, place.directory)
     seen = {name: after[f"obstructed/{name}"] == before[f"obstructed/{name}"] for name in OBSTACLES}
     beside = after["obstructed/beside"][-1] == OURS
@@ -367,7 +378,7 @@ def test_what_is_in_a_directory_of_that_name_stays(client, shared, corner):
     """A directory that is called mnist.ipynb is not emptied."""
     put(client, shared, corner.notebook, **DIRECTORY)
     put(client, shared, corner.notebook / "mine.txt", b"mine")
-    notebook.copy(client, shared, corner, NEW)
+    copy(client, shared, corner, NEW)
     assert contents(client, shared, corner.notebook) == {"mine.txt": b"mine"}
 
 
@@ -376,7 +387,7 @@ def test_a_container_starts_after_what_was_not_read(client, create, kind):
     """The engine locks a container while it sends a file; one that is not read to its end holds nothing up."""
     container, (content, attributes) = create(), OBSTACLES[kind]
     put(client, container, Place().notebook, content, **attributes)
-    notebook.copy(client, container, Place(), NEW)
+    copy(client, container, Place(), NEW)
     before = time.monotonic()
     client.start(container)
     assert time.monotonic() - before < 10
@@ -386,7 +397,7 @@ def test_a_socket_stays(client, shared, corner):
     """A socket, which no archive can carry, is kept as well."""
     bind = f'import socket; socket.socket(socket.AF_UNIX).bind("{corner.notebook}")'
     run(client, shared, f"python3 -c '{bind}'")
-    assert notebook.copy(client, shared, corner, NEW) == Copied(kept=(NAME,), written=(DATA,))
+    assert copy(client, shared, corner, NEW) == Copied(kept=(NAME,), written=(DATA,))
     assert run(client, shared, f"stat -c %F {corner.notebook}") == "socket\n"
 
 
@@ -395,9 +406,9 @@ def test_a_socket_stays(client, shared, corner):
 )
 def test_an_old_copy_with_other_rights_is_replaced(client, shared, corner, attributes):
     """An old copy of ours whose rights were changed becomes one that jovyan can read and write."""
-    notebook.copy(client, shared, corner, OLD)
+    copy(client, shared, corner, OLD)
     put(client, shared, corner.notebook, OLD[NAME], **attributes)
-    assert notebook.copy(client, shared, corner, NEW) == Copied(replaced=(NAME, DATA))
+    assert copy(client, shared, corner, NEW) == Copied(replaced=(NAME, DATA))
     kind, mode, uid, gid, _, _, content = look(client, shared, corner.notebook)[NAME]
     assert (kind, mode, uid, gid, content) == (tarfile.REGTYPE, 0o644, 1000, 100, NEW[NAME])
 
@@ -424,8 +435,8 @@ RECORDS = {
 def test_a_record_that_can_not_be_trusted(client, shared, corner, content, attributes):
     """Whatever the record is, the user's notebook is kept and the rest is copied."""
     put_all(client, shared, corner.directory, {NAME: (EDITED, {}), RECORD: (content, attributes)})
-    assert notebook.copy(client, shared, corner, NEW) == Copied(kept=(NAME,), written=(DATA,))
-    assert notebook.copy(client, shared, corner, NEW) == KEPT
+    assert copy(client, shared, corner, NEW) == Copied(kept=(NAME,), written=(DATA,))
+    assert copy(client, shared, corner, NEW) == KEPT
     assert contents(client, shared, corner.directory) == NEW | {NAME: EDITED}
 
 
@@ -433,7 +444,7 @@ def test_a_record_that_is_a_symlink(client, shared, corner):
     """Neither it nor what it leads to is written to."""
     before = look(client, shared, "/etc/passwd")
     put(client, shared, corner.directory / RECORD, type=tarfile.SYMTYPE, linkname="/etc/passwd")
-    assert notebook.copy(client, shared, corner, NEW) == Copied(written=(NAME, DATA))
+    assert copy(client, shared, corner, NEW) == Copied(written=(NAME, DATA))
     assert look(client, shared, "/etc/passwd") == before
     assert look(client, shared, corner.directory / RECORD)[RECORD][-1] == "/etc/passwd"
 
@@ -441,24 +452,24 @@ def test_a_record_that_is_a_symlink(client, shared, corner):
 def test_a_record_that_says_more(client, shared, corner):
     """What a record says of other files goes: it can't grow until it is too large."""
     put(client, shared, corner.directory / RECORD, b'{"other.ipynb": "00"}')
-    notebook.copy(client, shared, corner, NEW)
+    copy(client, shared, corner, NEW)
     assert record(client, shared, corner.directory) == digests(NEW)
 
 
 def test_a_record_of_4_kib(client, shared, corner):
     """It counts."""
-    notebook.copy(client, shared, corner, OLD)
+    copy(client, shared, corner, OLD)
     put(client, shared, corner.directory / RECORD, json.dumps(digests(OLD)).encode().ljust(4096))
-    assert notebook.copy(client, shared, corner, NEW) == Copied(replaced=(NAME, DATA))
+    assert copy(client, shared, corner, NEW) == Copied(replaced=(NAME, DATA))
     assert record(client, shared, corner.directory) == digests(NEW)
 
 
 def test_a_record_that_is_larger(client, shared, corner):
     """It is left alone, as are all files that are not byte for byte ours."""
     larger = json.dumps(digests(OLD)).encode().ljust(4097)
-    notebook.copy(client, shared, corner, OLD)
+    copy(client, shared, corner, OLD)
     put(client, shared, corner.directory / RECORD, larger)
-    copied = notebook.copy(client, shared, corner, NEW)
+    copied = copy(client, shared, corner, NEW)
     assert copied == Copied(kept=(NAME, DATA), oversized=(RECORD,))
     kept = "mnist.ipynb, mnist_2k_500.npz kept as the user has it"
     assert str(copied) == f"{kept}; .spawner-limits.json left alone: too large to be ours"
@@ -469,10 +480,10 @@ def test_what_is_in_a_directory_in_the_records_place_stays(client, shared, corne
     """The engine would remove a directory to write the record; then rather no record."""
     put(client, shared, corner.directory / RECORD, **DIRECTORY)
     put(client, shared, corner.directory / RECORD / "mine.txt", b"mine")
-    assert notebook.copy(client, shared, corner, OLD) == Copied(written=(NAME, DATA))
+    assert copy(client, shared, corner, OLD) == Copied(written=(NAME, DATA))
     assert contents(client, shared, corner.directory) == OLD | {"mine.txt": b"mine"}
     # without a record they might be the user's
-    assert notebook.copy(client, shared, corner, NEW) == Copied(kept=(NAME, DATA))
+    assert copy(client, shared, corner, NEW) == Copied(kept=(NAME, DATA))
 
 
 # -- other places ------------------------------------------------------------------------------------------------------
@@ -495,8 +506,8 @@ def test_other_places(client, create, there, missing):
     """Missing directories are made, jovyan's; those that were there keep their owner and their rights."""
     container, place = create(), Place(directory=PurePosixPath((there, *missing)[-1]))
     before = look(client, container, there)[PurePosixPath(there).name]
-    assert notebook.copy(client, container, place, NEW) == Copied(written=(NAME, DATA))
-    assert notebook.copy(client, container, place, NEW) == CURRENT
+    assert copy(client, container, place, NEW) == Copied(written=(NAME, DATA))
+    assert copy(client, container, place, NEW) == CURRENT
     parent = PurePosixPath(there).parent
     found = {str(parent / name): (one[:4], one[-1]) for name, one in look(client, container, there).items()}
     assert found[there][0] == before[:4]
@@ -509,7 +520,9 @@ def test_other_places(client, create, there, missing):
 def test_another_owner(client, create):
     """Files and the directories that are made belong to whom the place says."""
     container = create()
-    notebook.copy(client, container, Place(directory=PurePosixPath("/srv/data"), uid=1234, gid=5678), NEW)
+    notebook.copy(
+        DockerEngine.over(client), container, Place(directory=PurePosixPath("/srv/data"), uid=1234, gid=5678), NEW
+    )
     owners = {one[2:4] for one in look(client, container, "/srv/data").values()}
     assert owners == {(1234, 5678)}
 
@@ -520,15 +533,15 @@ def test_another_owner(client, create):
 def test_a_read_only_root(client, create):
     """Docker's own error says it."""
     container = create(read_only=True)
-    with pytest.raises(APIError) as caught:
-        notebook.copy(client, container, Place(), NEW)
-    assert caught.value.explanation == "container rootfs is marked read-only"
+    with pytest.raises(RefusedError) as caught:
+        copy(client, container, Place(), NEW)
+    assert caught.value.words == "container rootfs is marked read-only"
 
 
 def test_a_volume_under_a_read_only_root(client, create, create_volume):
     """A read-only root is no obstacle where ~/work is a volume that can be written to."""
     container = create(read_only=True, binds=create_volume())
-    assert notebook.copy(client, container, Place(), NEW) == Copied(written=(NAME, DATA))
+    assert copy(client, container, Place(), NEW) == Copied(written=(NAME, DATA))
     client.start(container)
     run(client, container, f"test -f {Place().notebook}")
 
@@ -536,15 +549,15 @@ def test_a_volume_under_a_read_only_root(client, create, create_volume):
 def test_a_read_only_volume(client, create, create_volume):
     """A volume that is mounted read-only is not written to: Docker's own error says it."""
     container = create(binds={name: bind | {"mode": "ro"} for name, bind in create_volume().items()})
-    with pytest.raises(APIError) as caught:
-        notebook.copy(client, container, Place(), NEW)
-    assert caught.value.explanation == "mounted volume is marked read-only"
+    with pytest.raises(RefusedError) as caught:
+        copy(client, container, Place(), NEW)
+    assert caught.value.words == "mounted volume is marked read-only"
 
 
 LINKS = {
-    "a symlink to nowhere": ({"type": tarfile.SYMTYPE, "linkname": "/mnt/share"}, NotFound),
-    "a symlink to itself": ({"type": tarfile.SYMTYPE, "linkname": "work2"}, APIError),
-    "a file": ({}, APIError),
+    "a symlink to nowhere": ({"type": tarfile.SYMTYPE, "linkname": "/mnt/share"}, GoneError),
+    "a symlink to itself": ({"type": tarfile.SYMTYPE, "linkname": "work2"}, RefusedError),
+    "a file": ({}, RefusedError),
 }
 
 
@@ -555,7 +568,7 @@ def test_a_target_that_is_no_directory(client, create, attributes, error):
     put(client, container, target, **attributes)
     before = look(client, container, "/home/jovyan")
     with pytest.raises(error):
-        notebook.copy(client, container, Place(directory=PurePosixPath(target)), NEW)
+        copy(client, container, Place(directory=PurePosixPath(target)), NEW)
     assert look(client, container, "/home/jovyan")["jovyan/work2"] == before["jovyan/work2"]
 
 
@@ -563,7 +576,7 @@ def test_a_symlink_to_a_directory(client, create):
     """~/work may be a symlink to a directory: it stays one, and the notebook is in the directory."""
     container = create()
     put(client, container, "/home/jovyan/link", type=tarfile.SYMTYPE, linkname="/srv")
-    notebook.copy(client, container, Place(directory=PurePosixPath("/home/jovyan/link")), NEW)
+    copy(client, container, Place(directory=PurePosixPath("/home/jovyan/link")), NEW)
     assert (contents(client, container, "/srv"), record(client, container, "/srv")) == (NEW, digests(NEW))
     assert look(client, container, "/home/jovyan/link")["link"][0] == tarfile.SYMTYPE
 
@@ -572,9 +585,9 @@ def test_a_container_that_is_gone(client, create):
     """Docker's own error says it."""
     container = create()
     client.remove_container(container)
-    with pytest.raises(NotFound) as caught:
-        notebook.copy(client, container, Place(), NEW)
-    assert caught.value.explanation == f"No such container: {container}"
+    with pytest.raises(GoneError) as caught:
+        copy(client, container, Place(), NEW)
+    assert caught.value.words == f"No such container: {container}"
 
 
 def test_a_full_volume(client, create, create_volume):
@@ -583,10 +596,10 @@ def test_a_full_volume(client, create, create_volume):
     container, packaged = create(binds=volume), notebook.packaged()
     client.start(container)
     run(client, container, f"head -c 900K /dev/zero > {WORK}/large")
-    with pytest.raises(APIError, match="no space left on device"):
-        notebook.copy(client, container, Place(), packaged)
+    with pytest.raises(RefusedError, match="no space left on device"):
+        copy(client, container, Place(), packaged)
     run(client, container, f"rm {WORK}/large")
-    notebook.copy(client, container, Place(), packaged)
+    copy(client, container, Place(), packaged)
     assert (contents(client, container), record(client, container)) == (packaged, digests(packaged))
 
 
@@ -601,15 +614,15 @@ HIDDEN = {
 def test_a_tmpfs_over_it(client, create, host, mount):
     """The engine would copy, and the running container have nothing: that is said before, from what it will mount."""
     container = create(**host)
-    with pytest.raises(CopyError) as caught:
-        notebook.copy(client, container, Place(), NEW)
+    with pytest.raises(HiddenError) as caught:
+        copy(client, container, Place(), NEW)
     assert str(caught.value) == f"the tmpfs that is mounted at {mount} would hide it"
 
 
 def test_a_tmpfs_beside_or_below_a_volume(client, create, create_volume):
     """It hides nothing: the innermost mount is what a file goes to."""
     container = create(binds=create_volume(), tmpfs={"/home/jovyan": "", f"{WORK}/scratch": "", "/tmp": ""})
-    assert notebook.copy(client, container, Place(), NEW) == Copied(written=(NAME, DATA))
+    assert copy(client, container, Place(), NEW) == Copied(written=(NAME, DATA))
     client.start(container)
     run(client, container, f"test -f {Place().notebook}")
 
@@ -619,21 +632,22 @@ def test_a_tmpfs_beside_or_below_a_volume(client, create, create_volume):
 # copies so many times, as the hub would at starts; tells each outcome once, and how far the memory at its most rose
 COPIES = """
 import re, sys
-import docker
+from spawner_limits.clients.archives import CutShortError
+from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.spawners import notebook
 
 def most_kib():
     # not ru_maxrss, in which the parent's memory at the fork counts
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
-client, container, times = docker.APIClient(), sys.argv[1], int(sys.argv[2])
+engine, container, times = DockerEngine(), sys.argv[1], int(sys.argv[2])
 contents = notebook.packaged()
-notebook.read(client, container, notebook.Place().directory / "nothing", 1)
+notebook.read(engine, container, notebook.Place().directory / "nothing", 1)
 before, outcomes = most_kib(), set()
 for _ in range(times):
     try:
-        outcomes.add(str(notebook.copy(client, container, notebook.Place(), contents)))
-    except notebook.CopyError as error:
+        outcomes.add(str(notebook.copy(engine, container, notebook.Place(), contents)))
+    except CutShortError as error:
         outcomes.add(str(error))
 print(most_kib() - before)
 print(*sorted(outcomes), sep="\\n")
@@ -722,7 +736,7 @@ def test_a_file_that_shrinks_while_it_is_read(client, create, create_volume):
     volume = create_volume()
     running, next_one = create(binds=volume, command=["python3", "-c", SHRINKS]), create(binds=volume)
     client.start(running)
-    with pytest.raises(CopyError) as caught:
+    with pytest.raises(CutShortError) as caught:
         read_often(client, next_one, 300)  # one in eight is cut short, here
     assert str(caught.value) == f"{WORK}/{NAME} was cut short while it was read (unexpected end of data)"
     client.start(next_one)
@@ -731,4 +745,4 @@ def test_a_file_that_shrinks_while_it_is_read(client, create, create_volume):
 def read_often(client, container, times):
     """Read the notebook, again and again."""
     for _ in range(times):
-        notebook.read(client, container, Place().notebook, 65_536)
+        notebook.read(DockerEngine.over(client), container, Place().notebook, 65_536)

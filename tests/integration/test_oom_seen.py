@@ -18,6 +18,7 @@ import pytest
 from docker.utils import kwargs_from_env
 
 import docker
+from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
 from spawner_limits.lifecycle.exit_reason import RECENT, End, Oom, Owned
 from spawner_limits.lifecycle.oom_watcher import Watcher
@@ -68,7 +69,7 @@ class Hub:
         """Begin to watch, as at the start of a hub."""
         arguments = {"version": "auto", "timeout": 20} | kwargs_from_env() | engine
         log = logging.getLogger("test")
-        self.watchers.append(Watcher(lambda: docker.APIClient(**arguments), self.records, log, kmsg=kmsg))
+        self.watchers.append(Watcher(DockerEngine(arguments), self.records, log, kmsg=kmsg))
         return self.watchers[-1]
 
     def start(self, watcher, command=("sleep", "600"), entrypoint=("tini", "-g", "--"), **config):

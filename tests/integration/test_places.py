@@ -9,13 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from docker.utils import kwargs_from_env
 
+from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
+from spawner_limits.lifecycle.records import usual
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.spawners.admission import FullError, Places, look
-from spawner_limits.spawners.aside import Aside
+from spawner_limits.spawners.engine_threads import EngineThreads
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL
 
@@ -37,7 +38,7 @@ def entitlement(user, policy=None):
 
 def room_for(client, servers):
     """A policy that leaves room for so many servers of 64 MiB beside those that run now."""
-    held = sum(one.mem_limit or 0 for one in look(client))
+    held = sum(one.mem_limit or 0 for one in look(DockerEngine.over(client), usual()))
     reserve = client.info()["MemTotal"] - held - servers * 64 * MIB
     return parse(POLICY.format(reserve=reserve).encode(), "limits.yaml")
 
@@ -60,14 +61,15 @@ def clean(client):
 @contextmanager
 def hub():
     """The places as one hub's process sees them."""
-    aside = Aside(kwargs_from_env() | {"version": "auto"})
-    yield Places(aside)
-    aside.client.close()
+    engine = DockerEngine()
+    yield Places(engine, EngineThreads(), usual())
+    engine.close()
 
 
 def ours(client, **options):
     """What the containers of this test hold, by their names."""
-    return {one.container: one for one in look(client, **options) if one.container.startswith(NAME)}
+    found = look(DockerEngine.over(client), options.pop("records", None) or usual(), **options)
+    return {one.container: one for one in found if one.container.startswith(NAME)}
 
 
 def test_what_runs_and_what_is_about_to_is_counted(client):
@@ -154,7 +156,7 @@ def test_a_server_takes_its_own_place_again(client):
 def test_nothing_is_counted_where_the_policy_says_nothing(client):
     """Without `host` and `servers` the engine is not even asked."""
     policy = replace(room_for(client, 0), host=None)
-    places = Places(Aside({"base_url": "tcp://127.0.0.1:1", "version": "1.41"}))
+    places = Places(DockerEngine({"base_url": "tcp://127.0.0.1:1", "version": "1.41"}), EngineThreads(), usual())
 
     async def spawn():
         async with places.taken(entitlement("free", policy), NAME, policy.host):

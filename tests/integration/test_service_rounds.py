@@ -17,14 +17,13 @@ import pytest
 import docker
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
-from spawner_limits.lifecycle import servers
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.policy.parse import load
 from spawner_limits.policy.reload import Standing
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.service.keeper import POLICY_VARIABLE, RETRY_S, Groups, Service
 from spawner_limits.units import MIB
-from tests.conftest import MINIMAL
+from tests.conftest import MINIMAL, kernel
 from tests.integration.conftest import TINY
 
 NO_HUB = "http://127.0.0.1:9/hub/api"
@@ -66,7 +65,7 @@ def service(path, tmp_path, seconds):
         standing=Standing(path), groups=Groups(NO_HUB, "none", clock=clock), records=Records(tmp_path), clock=clock
     )
     yield made
-    made.client.close()
+    made.engine.close()
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def started(client, path):
 
 def memory(client, container):
     """MiB, by the Linux kernel."""
-    shown = servers.reading(servers.server(client.inspect_container(container))).limits
+    shown = kernel(client.inspect_container(container)).limits
     return int(shown.get("memory.limit_in_bytes") or shown["memory.max"]) // MIB
 
 
@@ -172,7 +171,7 @@ def test_memory_in_use_is_tried_again(client, service, started, path, seconds, c
     load = client.exec_create(container, ["python3", "-c", HOG])["Id"]
     client.exec_start(load, detach=True)
     settle()
-    while servers.reading(servers.server(client.inspect_container(container))).memory_current_bytes < 150 * MIB:
+    while kernel(client.inspect_container(container)).memory_current_bytes < 150 * MIB:
         time.sleep(0.1)
     change(path, "128M")
     with caplog.at_level(logging.INFO, "spawner-limits"):

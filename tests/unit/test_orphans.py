@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from spawner_limits.clients.engine import Server
 from spawner_limits.engines import labels
 from spawner_limits.lifecycle.orphans import Claim, orphans
-from spawner_limits.lifecycle.servers import Server
 
 NOBODY = "the hub's database has no such server"
 CUT_SHORT = "the hub ended while it was starting it"
@@ -16,9 +16,9 @@ ANOTHER = "the hub has another container for this server"
 def container(state="running", user="ann", server="", *, name="one", goes=True, given=None):
     return Server(
         id=f"id-{name}", name=name, user=user, server=server, image="i", networks=(), state=state,
-        pid=7 if state in ("running", "paused") else 0, started=None,
+        runs=state in ("running", "paused"), started=None,
         labels={labels.USER: user, labels.SERVER: server} if given is None else given,
-        host_config={"AutoRemove": goes}, entitlement=None,
+        asked={}, goes=goes, entitlement=None,
     )  # fmt: skip
 
 

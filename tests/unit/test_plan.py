@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from spawner_limits.clients.engine import Server
 from spawner_limits.engines.docker import host_config, translate
+from spawner_limits.kernel.host import HostFacts
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.lifecycle.plan import How, Machine, changes, entitle, plan, request
-from spawner_limits.lifecycle.servers import Server
+from spawner_limits.lifecycle.plan import How, changes, entitle, plan, request
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import Request
@@ -19,8 +20,8 @@ from spawner_limits.units import MIB
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 V1 = dict.fromkeys(("cpu", "cpuacct", "cpuset", "memory", "pids"), 1)
 V2 = dict.fromkeys(V1, 2)
-HERE = {1: Machine(cgroup_version=1, page_size_bytes=4096, swap_bytes=0, cpus="0-1"),
-        2: Machine(cgroup_version=2, page_size_bytes=4096, swap_bytes=0, cpus="0-1")}  # fmt: skip
+HERE = {1: HostFacts(cgroup_version=1, page_size_bytes=4096, swap_bytes=0, cpus="0-1"),
+        2: HostFacts(cgroup_version=2, page_size_bytes=4096, swap_bytes=0, cpus="0-1")}  # fmt: skip
 BEFORE = "  mem_limit: 256M\n  cpu_limit: 0.5\n  pids_limit: 100\n"
 
 
@@ -43,8 +44,8 @@ def running(entitlement, version, **used):
     """A server with that entitlement, and what is read of it."""
     asked = host_config(translate(entitlement.limits, version=version).ask)
     server = Server(
-        id="a" * 64, name="jupyter-zed", user="zed", server="", image="i", networks=(), state="running", pid=7,
-        started=NOW, labels={}, host_config=asked, entitlement=entitlement,
+        id="a" * 64, name="jupyter-zed", user="zed", server="", image="i", networks=(), state="running", runs=True,
+        started=NOW, labels={}, asked=asked, entitlement=entitlement,
     )  # fmt: skip
     used = {"memory_current_bytes": 100 * MIB, "memory_inactive_file_bytes": 20 * MIB, "pids_current": 12} | used
     limits = kernel(entitlement.limits, version)
@@ -151,7 +152,7 @@ PASSING = "it was asked as equal to memory, which systemd forgets when it reload
 def test_no_swap_as_it_was_asked_once(version):
     """A server of an older version has what the policy gives, by the kernel; that it stays is a change, and live."""
     server, shown = running(entitled(BEFORE), version)
-    old = replace(server, host_config={**server.host_config, "MemorySwap": 256 * MIB})
+    old = replace(server, asked={**server.asked, "MemorySwap": 256 * MIB})
     made = plan(old, entitled(BEFORE), shown, HERE[version])
     assert steps(made) == [("memswap_limit", "256 MiB, which may not stay", "256 MiB", How.LIVE, PASSING)]
     assert [str(one) for one in made.steps[0].differences] == [
@@ -164,7 +165,7 @@ def test_no_swap_as_it_was_asked_once(version):
 def test_equal_memory_and_swap_where_the_policy_now_gives_some(memswap):
     """What the kernel shows is the difference, and no other is told beside it."""
     server, shown = running(entitled(BEFORE), 1)
-    old = replace(server, host_config={**server.host_config, "MemorySwap": 256 * MIB})
+    old = replace(server, asked={**server.asked, "MemorySwap": 256 * MIB})
     made = plan(old, entitled(f"{BEFORE}  {memswap}\n"), shown, HERE[1])
     (step,) = made.steps
     assert (step.has, [one.file for one in step.differences]) == ("256 MiB", ["memory.memsw.limit_in_bytes"])

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from spawner_limits.clients.engine import Server
 from spawner_limits.engines import labels
 from spawner_limits.errors import UsageError
 from spawner_limits.lifecycle.ownership import Known, belongings
-from spawner_limits.lifecycle.servers import Server
 from spawner_limits.lifecycle.stop import Findings, targets
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
@@ -35,7 +35,7 @@ def container(name, user="ann", server="", *, file="limits.yaml", lacks=(), **mo
         labels.POLICY: entitled(user, server, file).policy_sha256,
         labels.ENTITLEMENT: "" if entitlement is None else entitlement.to_json(),
     }
-    said = {"image": IMAGE, "networks": (NETWORK,), "state": "running", "pid": 7, "started": NOW, "host_config": {}}
+    said = {"image": IMAGE, "networks": (NETWORK,), "state": "running", "runs": True, "started": NOW, "asked": {}}
     return Server(
         **{"id": name, "name": name, "user": user, "server": server, "entitlement": entitlement, **said, **more},
         labels={label: text for label, text in given.items() if label not in lacks},
@@ -65,7 +65,7 @@ JUDGED = {
         {"lost": "stray", "bob": "known"},
     ),
     "one that has ended": (
-        (ANN, container("kept", server="kept", state="exited", pid=0)),
+        (ANN, container("kept", server="kept", state="exited", runs=False)),
         {},
         {"ann": "known", "kept": "stray"},
     ),
@@ -163,7 +163,7 @@ def test_whose_a_container_is(containers, more, wanted):
     assert judged(*containers, **more) == wanted
 
 
-REMNANT = {"state": "created", "pid": 0, "host_config": {"AutoRemove": True}}
+REMNANT = {"state": "created", "runs": False, "goes": True}
 STOPPED = {
     "a running one": ({}, (), True),
     "a paused one": ({"state": "paused"}, (), True),
