@@ -97,8 +97,8 @@ def entitlement_of(given: Mapping[str, str]) -> tuple[Entitlement | None, str]:
         return None, f"its label {labels.ENTITLEMENT} is {error}"
 
 
-class EngineClient(Protocol):
-    """What every engine can be asked for; synchronous, and safe to use from several threads.
+class EngineReader(Protocol):
+    """What every engine tells; synchronous, and safe to use from several threads.
 
     Each method may raise UnreachableError: the engine does not answer; and RefusedError, of which GoneError is one.
     """
@@ -111,6 +111,10 @@ class EngineClient(Protocol):
 
     def inspect(self, server: str) -> Server:
         """One server by its id. GoneError."""
+
+
+class EngineClient(EngineReader, Protocol):
+    """What every engine can be asked for; errors as `EngineReader`."""
 
     def update(self, server: str, asked: Mapping[str, Any]) -> None:
         """Change limits while it runs, in the words of the engine's API. GoneError."""

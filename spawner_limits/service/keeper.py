@@ -27,6 +27,7 @@ from spawner_limits.clients.hub_api import Hub, StrangerError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.lifecycle.apply import Applied, apply, plan_of
+from spawner_limits.lifecycle.hub_service import POLICY_VARIABLE
 from spawner_limits.lifecycle.node import Node
 from spawner_limits.lifecycle.ownership import policy_files
 from spawner_limits.lifecycle.plan import entitle
@@ -48,11 +49,6 @@ Clock: TypeAlias = Callable[[], float]
 Gist: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
 """whether it holds, and what each field is to be"""
 
-POLICY_VARIABLE = "SPAWNER_LIMITS_POLICY"
-"""the policy's path, as the spawners have it: a container says under which file it was started"""
-NAME = "spawner-limits"
-SCOPES = ("list:users", "read:users:groups")
-"""the least by which the hub tells who is in which groups"""
 LOOK_S = 0.5
 RETRY_S = 30.0
 _LONGEST_PAUSE_S = 30.0

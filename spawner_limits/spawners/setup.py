@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spawner_limits.errors import PolicyError
+from spawner_limits.lifecycle import hub_service
 from spawner_limits.policy.parse import load
 from spawner_limits.spawners.network import users_network
 
@@ -62,13 +63,13 @@ def setup(c: Any, policy_file: str | Path, *, oom_score_adj: int | None = OOM_SC
 
 def add_service(c: Any, path: str) -> None:
     """Have the hub run the service that applies the policy at `path`, with the least scopes that it can do with."""
-    from spawner_limits.service import keeper  # noqa: PLC0415  only needed here
-
     own = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    command = [sys.executable, "-m", keeper.__name__]
-    environment = own | {keeper.POLICY_VARIABLE: path}
-    c.JupyterHub.services.append({"name": keeper.NAME, "command": command, "environment": environment})
-    c.JupyterHub.load_roles.append({"name": keeper.NAME, "services": [keeper.NAME], "scopes": list(keeper.SCOPES)})
+    command = [sys.executable, "-m", hub_service.MODULE]
+    environment = own | {hub_service.POLICY_VARIABLE: path}
+    c.JupyterHub.services.append({"name": hub_service.NAME, "command": command, "environment": environment})
+    c.JupyterHub.load_roles.append(
+        {"name": hub_service.NAME, "services": [hub_service.NAME], "scopes": list(hub_service.SCOPES)}
+    )
 
 
 def _add_templates(c: Any) -> None:
