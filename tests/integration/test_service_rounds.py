@@ -17,11 +17,12 @@ import pytest
 import docker
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
+from spawner_limits.lifecycle.hub_service import POLICY_VARIABLE
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.policy.parse import load
 from spawner_limits.policy.reload import Standing
 from spawner_limits.policy.resolve import resolve
-from spawner_limits.service.keeper import POLICY_VARIABLE, RETRY_S, Groups, Service
+from spawner_limits.service.keeper import RETRY_S, Groups, Service
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL, kernel
 from tests.integration.conftest import TINY
