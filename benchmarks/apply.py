@@ -29,11 +29,11 @@ from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
 from spawner_limits.kernel.cgroups import find
 from spawner_limits.lifecycle.apply import apply_all, plans
+from spawner_limits.lifecycle.hub_service import POLICY_VARIABLE
 from spawner_limits.lifecycle.node import Node
 from spawner_limits.lifecycle.plan import entitle
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
-from spawner_limits.service.keeper import POLICY_VARIABLE
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:

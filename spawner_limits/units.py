@@ -15,6 +15,9 @@ _COUNT = re.compile(r"[0-9]+", re.ASCII)
 _CPUSET = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*", re.ASCII)
 _MAX_BYTES = (1 << 63) - 1  # the kernel and the engine hold sizes in a signed 64-bit number
 _MAX_DIGITS = 18  # below 2**63
+_KUBE_SIZE = re.compile(r"[0-9]+[KMGT]i", re.ASCII)
+_KUBE_CORES = re.compile(r"([0-9]{1,6})m", re.ASCII)
+"""as Kubernetes writes a size, and thousandths of a core"""
 _MAX_CPU = 1 << 13  # NR_CPUS of the largest distribution kernels
 
 
@@ -22,7 +25,8 @@ def parse_size(text: str) -> int:
     """Bytes in `text` ("512M", "1.5G", "2GiB", "1048576"). ValueError says what was expected; 0 is refused."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError('expected a size such as "512M" or "1.5G"')
+        hint = f'; did you mean "{text.strip()[:-1]}"?' if _KUBE_SIZE.fullmatch(text.strip()) else ""
+        raise ValueError(f'expected a size such as "512M" or "1.5G"{hint}')
     whole, fraction, unit = match[1], match[2] or "", match[3]
     if fraction and unit is None:
         raise ValueError('expected whole bytes, or a size such as "512M" or "1.5G"')
@@ -41,7 +45,9 @@ def parse_size(text: str) -> int:
 def parse_cores(text: str) -> float:
     """Cores in `text` ("0.5", "2"). ValueError says what was expected; 0 is refused."""
     if _CORES.fullmatch(text.strip()) is None:
-        raise ValueError('expected a number of cores such as "0.5" or "2"')
+        found = _KUBE_CORES.fullmatch(text.strip())
+        hint = f'; did you mean "{int(found[1]) / 1000:g}"?' if found else ""
+        raise ValueError(f'expected a number of cores such as "0.5" or "2"{hint}')
     cores = float(text.strip())
     if cores <= 0:
         raise ValueError("expected a number of cores above 0")

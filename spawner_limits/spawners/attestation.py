@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from spawner_limits.spawners.docker import LimitedDockerSpawner
     from spawner_limits.spawners.hub_state import HubState
 
-_ELSEWHERE = (
-    "The hub must see the cgroups of the engine's host; where it can't, c.LimitedDockerSpawner.attest = False starts "
-    "servers whose limits nobody has read."
+_ELSEWHERE = "The hub must see the cgroups of the engine's host: run it there, with the host's /sys/fs/cgroup and PIDs."
+_NO_ROOT = (
+    "If its start script needs root or a capability, docs/hardening.md, under cap_drop, says how an image gets it."
 )
+_BOOT = {
+    "memory.memsw.": "Boot the host with swapaccount=1, or leave memswap_limit to best_effort.",
+    "memory.swap.": "Boot the host with swapaccount=1, or leave memswap_limit to best_effort.",
+    "memory.": "Boot the host with cgroup_enable=memory.",
+    "": "Give the engine's unit Delegate=yes, so that its cgroups have this controller.",
+}
+"""how a file that is not there begins → what brings it"""
 _TIDY_S = 3600
 
 
@@ -77,7 +84,8 @@ class Attestation:
             raise spawner.refusal(f"The server's limits can't be read: {error}", reason="attest", status_code=500,
                                   remedy=_ELSEWHERE) from error  # fmt: skip
         if isinstance(found, Ended):
-            raise spawner.refusal(str(found), reason="ended", status_code=500)
+            remedy = _NO_ROOT if spawner.harden and found.exit_code else ""
+            raise spawner.refusal(str(found), reason="ended", status_code=500, remedy=remedy)
         await self._refuse_differences(found)
         await self._keep(found, time.monotonic() - begin)
 
@@ -87,7 +95,7 @@ class Attestation:
         if wrong := [difference for difference in found if difference.field not in best_effort]:
             await self._end_at_once()
             fact = f"The Linux kernel does not show the server's limits: {'; '.join(map(str, wrong))}"
-            raise spawner.refusal(fact, reason="attest", status_code=500)
+            raise spawner.refusal(fact, reason="attest", status_code=500, remedy=remedy(wrong))
         for difference in found:
             spawner.tell(f"{difference}; the policy lets the server start without it")
 
@@ -106,6 +114,13 @@ class Attestation:
             return
         spawner.tell(f"Attested at {record.at.astimezone():%H:%M:%S}: the Linux kernel shows every limit")
         spawner.log.info("The limits of %s are attested, in %.1f ms", spawner.log_name, seconds * 1000)
+
+
+def remedy(wrong: Sequence[Difference]) -> str:
+    """What brings the files that are not there; empty where all could be read."""
+    missing = (difference.file for difference in wrong if difference.found is None)
+    found = (next(text for start, text in _BOOT.items() if file.startswith(start)) for file in missing)
+    return " ".join(dict.fromkeys(found))
 
 
 async def _forget_the_old(state: HubState) -> None:

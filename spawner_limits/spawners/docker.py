@@ -98,22 +98,23 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
         """Start the server inside its limits. SpawnException when they can't be had.
 
         1. What it may use is decided, and put into Docker's words (`_decide`).
-        2. A container that was kept is brought to that.
+        2. What an earlier hub has left of it is ended; a container that was kept is brought to what it may use.
         3. Room for it is looked for, and held.
-        4. What an earlier hub has left of it is ended; its user is told why it was not there.
+        4. Its user is told why it was not there.
         5. DockerSpawner pulls the image (`pull_image`), makes the container (`create_object`, whose last step is
            `docker("create_container")`) and starts it (`start_object`: room, notebook, parent cgroup, start, attest).
         6. It is watched for its end.
         """
+        self.orphans.started()
         async with self._refusals():
             entitlement = await self._decide()
+            await self.orphans.before_start()
             await self.kept_container.bring_to(entitlement)
-            async with self.state.places.taken(entitlement, self.container_name, self._host()):
-                await self.orphans.before_start()
-                async with self._failing_clean():
-                    await self.exits.begin()
-                    started: tuple[str, int] = await super().start()
-                    self.exits.wait_no_longer_than_it_lives()
+            room = self.state.places.taken(entitlement, self.container_name, self._host())
+            async with room, self._failing_clean():
+                await self.exits.begin()
+                started: tuple[str, int] = await super().start()
+                self.exits.wait_no_longer_than_it_lives()
         return started
 
     @asynccontextmanager
@@ -202,6 +203,9 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
         ours = overrides.traits(self._limits())
         self._refuse_override(overrides.by_traits(self._limits(), {trait: getattr(self, trait) for trait in ours}))
         theirs = await self._awaited(self.extra_host_config)
+        self._refuse_override(overrides.unusable(self.client, self._render_templates(theirs)), remedy="")
+        more = await self._awaited(self.extra_create_kwargs)
+        self._refuse_override(overrides.unknown_to_create(self.client, more), remedy="")
         # the SDK reads "8g" and the like
         said = self.client.create_host_config(**self._render_templates(theirs))
         self._refuse_override(overrides.by_host_config(self._enforced(), self._limits(), said))

@@ -51,9 +51,12 @@ class OrphanCleanup:
         self._spawner = spawner
         self._was_started = False
 
+    def started(self) -> None:
+        """From now on the server's start is this process's: what becomes of it is no earlier hub's doing."""
+        self._was_started = True
+
     async def before_start(self) -> None:
         """Wait for the end of what an earlier hub has left of this server."""
-        self._was_started = True
         if (cleanup := self._begun()) is not None:
             await (await asyncio.shield(cleanup)).ended(self._spawner.container_name)
 

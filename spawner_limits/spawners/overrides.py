@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from docker.errors import DockerException
 from docker.utils import parse_bytes
 
 from spawner_limits.engines.docker import RIVALS, disagreement, disagreements, host_config
@@ -12,6 +14,7 @@ from spawner_limits.limits import tell
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from docker import APIClient
     from spawner_limits.engines.enforcement import Enforcement
     from spawner_limits.limits import Limits
 
@@ -24,6 +27,25 @@ def traits(limits: Limits) -> dict[str, Any]:
     """The spawner's traits that limits go into: the server's MEM_LIMIT and CPU_LIMIT are made from them."""
     values = {trait: getattr(limits, trait) for trait in TRAITS}
     return {trait: value for trait, value in values.items() if value is not None}
+
+
+def unusable(client: APIClient, configured: Mapping[str, Any]) -> str:
+    """What of a configured host config the SDK does not take, by its name; empty: nothing."""
+    for option, value in configured.items():
+        try:
+            client.create_host_config(**{option: value})
+        except (TypeError, ValueError, DockerException) as error:
+            return f"The hub's configuration can't be used: extra_host_config has {option} {value!r} ({error})"
+    return ""
+
+
+def unknown_to_create(client: APIClient, configured: Mapping[str, Any]) -> str:
+    """What of configured `extra_create_kwargs` is no option of a container's creation, by its name; empty: nothing."""
+    known = signature(client.create_container).parameters
+    if unknown := [option for option in configured if option not in known]:
+        what = f"extra_create_kwargs has {', '.join(unknown)}, which is no option of a container's creation"
+        return f"The hub's configuration can't be used: {what}; options of its host belong into extra_host_config"
+    return ""
 
 
 def by_traits(limits: Limits, configured: Mapping[str, Any]) -> str:
