@@ -110,8 +110,8 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
             entitlement = await self._decide()
             await self.orphans.before_start()
             await self.kept_container.bring_to(entitlement)
-            room = self.state.places.taken(entitlement, self.container_name, self._host())
-            async with room, self._failing_clean():
+            reserved = self.state.places.taken(entitlement, self.container_name, self._host())
+            async with reserved, self._failing_clean():
                 await self.exits.begin()
                 started: tuple[str, int] = await super().start()
                 self.exits.wait_no_longer_than_it_lives()
@@ -246,9 +246,13 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
         await self.parent.hold()
         await super().start_object()
         self.exits.watch()
+        await self.attest_limits()
+        await self.parent.look()
+
+    async def attest_limits(self) -> None:
+        """Compare what the Linux kernel shows with what was asked for. SpawnException where it differs."""
         if self.attest:
             await self.attestation.attest(self._enforced().expect)
-        await self.parent.look()
 
     # -- while it runs, and at its end ---------------------------------------------------------------------------
 

@@ -32,11 +32,9 @@ class FaultySpawner(LimitedDockerSpawner):
 
     async def _copy_notebook(self):
         if self.armed("removed-before-copy"):
-            await self.aside.run(lambda client: client.remove_container(self.container_id, force=True))
+            await self.state.threads.run(self._remove)
         if self.armed("removed-during-copy"):
-            removing = asyncio.ensure_future(
-                self.aside.run(lambda client: client.remove_container(self.container_id, force=True))
-            )
+            removing = asyncio.ensure_future(self.state.threads.run(self._remove))
             await super()._copy_notebook()
             await removing
             return
@@ -46,9 +44,9 @@ class FaultySpawner(LimitedDockerSpawner):
         """Between the container's start and its attestation."""
         await self._hold("held-before-attest")
         if self.armed("killed-before-attest"):
-            await self.aside.run(lambda client: client.kill(self.container_id))
+            await self.state.threads.run(self.state.engine.kill, self.container_id)
         if self.armed("limit-raised-before-attest"):
-            await self.aside.run(self._raise_limit)
+            await self.state.threads.run(self._raise_limit)
         await super().attest_limits()
 
     async def _hold(self, fault):
@@ -56,7 +54,10 @@ class FaultySpawner(LimitedDockerSpawner):
         if self.armed(fault):
             await asyncio.sleep(600)
 
-    def _raise_limit(self, client):
+    def _remove(self):
+        self.state.engine.api.remove_container(self.container_id, force=True)
+
+    def _raise_limit(self):
         """As anybody on the engine's host can, behind its back."""
-        pid = client.inspect_container(self.container_id)["State"]["Pid"]
+        pid = self.state.engine.process(self.container_id)
         (find(pid, container_id=self.container_id).directories["pids"] / "pids.max").write_text("max")

@@ -18,7 +18,7 @@ version: 1
 contact: help@example.org
 defaults: {mem_limit: 256M, cpu_limit: 1, pids_limit: 200}
 """
-PEOPLE = ("ann", "ben", "cat", "eva", "fay", "gil", "hal")
+PEOPLE = ("ann", "ben", "cat", "eva", "fay", "gil", "hal", "ida")
 GROUPS = {"kept": ["cat"], "broken-notebook": ["hal"]}
 """of jupyterhub_config.py: hal's work is in a volume of its own, here one without room"""
 
@@ -107,6 +107,13 @@ def test_a_start_that_fails(hub, fault, message):
     eventually(lambda: hub.container("fay") is None)
     assert "Traceback" not in hub.said()[before:]
     assert not hub.known("fay")
+
+
+def test_a_refusal_before_there_is_a_container(hub):
+    """Its page has the true reason alone, and not that a hub was restarted."""
+    assert "expected a size" in hub.refused("ida", mem_limit="much")
+    assert "the hub was restarted" not in hub.page("ida")
+    assert "the hub was restarted" not in hub.said().rpartition("ida")[2]
 
 
 def test_a_disk_that_is_full_at_the_copy(hub, client):

@@ -15,7 +15,7 @@ import pytest
 
 from spawner_limits.errors import UnreachableError, UsageError
 from spawner_limits.spawners.hardening import hardening
-from spawner_limits.spawners.setup import ICC, users_network
+from spawner_limits.spawners.network import ICC, users_network
 from tests.conftest import MINIMAL
 
 SERVE = "import http.server as h; h.ThreadingHTTPServer(('', 8888), h.SimpleHTTPRequestHandler).serve_forever()"

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from spawner_limits.spawners.setup import protect, unfiltered
+from spawner_limits.spawners.network import unfiltered
+from spawner_limits.spawners.setup import protect
 
 UNFILTERED = (
     "servers reach one another, as the kernel filters nothing within a bridge; run sysctl "

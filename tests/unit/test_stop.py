@@ -167,9 +167,9 @@ REMNANT = {"state": "created", "runs": False, "goes": True}
 STOPPED = {
     "a running one": ({}, (), True),
     "a paused one": ({"state": "paused"}, (), True),
-    "one that is kept after its end": ({"state": "exited", "pid": 0}, (), False),
+    "one that is kept after its end": ({"state": "exited", "runs": False}, (), False),
     "one that was never started, and was to be removed": (REMNANT, (), True),
-    "one that was never started, and was to be kept": ({"state": "created", "pid": 0}, (), False),
+    "one that was never started, and was to be kept": ({"state": "created", "runs": False}, (), False),
     "a doubtful one": ({"image": "postgres"}, (), False),
     "a doubtful one that is named": ({"image": "postgres"}, ("x",), True),
     "a doubtful one that was never started": ({"image": "postgres"} | REMNANT, ("x",), False),
