@@ -58,9 +58,11 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
 def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
     """Say what may die, and go on only if that may be."""
-    from spawner_limits.lifecycle.plan import How  # noqa: PLC0415
+    from spawner_limits.lifecycle.plan import Effect  # noqa: PLC0415
 
-    stuck = {context.whose(one.server): step.why for one in found for step in one.steps if step.how is How.IMPOSSIBLE}
+    stuck = {
+        context.whose(one.server): step.why for one in found for step in one.steps if step.effect is Effect.IMPOSSIBLE
+    }
     if stuck:
         told = "; ".join(f"{name}: {why}" for name, why in stuck.items())
         hubs.agree(f"Processes of these may be killed by the Linux kernel: {told}", yes=yes, asks=asks)
@@ -95,9 +97,9 @@ def _lines(one: Applied) -> Iterator[str]:
     left = {different.field for different in one.left}
     for step in one.plan.steps:
         if step.field not in left:
-            yield f"{step.field} is {step.gives} (it was {step.has})"
+            yield f"{step.field} is {step.wanted} (it was {step.actual})"
         else:
-            yield f"{step.field} is still {step.has}, the policy gives {step.gives}" + (
+            yield f"{step.field} is still {step.actual}, the policy gives {step.wanted}" + (
                 f": {step.why}" if step.why else ""
             )
     from spawner_limits.lifecycle.apply import short  # noqa: PLC0415  the docker SDK

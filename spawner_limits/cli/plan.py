@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from spawner_limits.lifecycle.node import Node
-    from spawner_limits.lifecycle.plan import Plan, Step
+    from spawner_limits.lifecycle.plan import Change, Plan
     from spawner_limits.policy.model import Policy
 
 _WIDTHS = (14, 12, 18)
@@ -83,12 +83,12 @@ def told(plans: Sequence[Plan]) -> Iterator[RenderableType]:
         yield from (output.indented(text) for text in ([one.problem] if one.problem else []))
         if one.steps:
             yield output.rows(
-                [(step.field, step.gives, step.has, _how(step)) for step in one.steps], *_WIDTHS, head=_HEAD
+                [(step.field, step.wanted, step.actual, _how(step)) for step in one.steps], *_WIDTHS, head=_HEAD
             )
 
 
-def _how(step: Step) -> str:
-    return f"{step.how.value}: {step.why}" if step.why else step.how.value
+def _how(step: Change) -> str:
+    return f"{step.effect.value}: {step.why}" if step.why else step.effect.value
 
 
 # -- for programs --------------------------------------------------------------------------------------------------
@@ -111,13 +111,13 @@ def as_object(one: Plan) -> dict[str, Any]:
     }
 
 
-def step_object(step: Step) -> dict[str, Any]:
+def step_object(step: Change) -> dict[str, Any]:
     """One limit that is not as it should be."""
     return {
         "field": step.field,
-        "has": step.has,
-        "expected": step.gives,
-        "how": step.how.value,
+        "has": step.actual,
+        "expected": step.wanted,
+        "how": step.effect.value,
         "why": step.why or None,
         "files": [
             {"file": one.file, "found": one.found, "expected": list(one.expected), "reason": one.reason or None}

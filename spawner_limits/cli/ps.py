@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spawner_limits.clients.engine import Server
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.lifecycle.node import Node
-    from spawner_limits.lifecycle.plan import Step
+    from spawner_limits.lifecycle.plan import Change
     from spawner_limits.lifecycle.records import Record
     from spawner_limits.policy.entitlement import Entitlement
 
@@ -41,7 +41,7 @@ class Row:
     entitlement: Entitlement | None
     """what it was given last"""
     shown: Snapshot | None = None
-    drift: tuple[Step, ...] = ()
+    drift: tuple[Change, ...] = ()
     attested: Record | None = None
     kills: tuple[Record, ...] = ()
     problem: str = ""
@@ -128,7 +128,7 @@ def _state(one: Row) -> str:
 def _lines(one: Row) -> Iterator[str]:
     if one.entitlement is not None:
         yield summary(one.entitlement)
-    yield from (f"{step.field}: {step.has}, expected {step.gives}" for step in one.drift)
+    yield from (f"{step.field}: {step.actual}, expected {step.wanted}" for step in one.drift)
     if one.problem:
         yield one.problem
     if one.kills:

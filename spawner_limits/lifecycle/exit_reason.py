@@ -47,7 +47,7 @@ class Owned:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Oom:
+class OomKill:
     """Processes of one server that the OOM killer ended at about the same time."""
 
     at: datetime
@@ -82,7 +82,7 @@ class Oom:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class End:
+class ServerExit:
     """How one server's container ended."""
 
     at: datetime
@@ -103,7 +103,7 @@ class End:
         return {name: value for name, value in told.items() if value is not None}
 
     @classmethod
-    def read(cls, told: Any) -> End | None:
+    def read(cls, told: Any) -> ServerExit | None:
         """What `details` gave; `None` for anything else, such as another version's."""
         try:
             known = {name: value for name, value in told.items() if name in cls.__slots__}
@@ -176,7 +176,7 @@ def cause(*, exit_code: int | None, died_at: datetime, oom_at: datetime | None, 
     return "signal" if _SIGNALLED < exit_code < _SIGNALLED + signal.NSIG else "exited"
 
 
-def oom_line(oom: Oom) -> str:
+def oom_line(oom: OomKill) -> str:
     """For the administrator's log: who, what, at whose limit, and what became of the server."""
     what = f"{oom.process} (pid {oom.pid})" if oom.process else "a process whose name is not known"
     held = f", which held {format_size(oom.rss_bytes)}" if oom.rss_bytes else ""
@@ -187,11 +187,11 @@ def oom_line(oom: Oom) -> str:
     )
 
 
-def _at(oom: Oom) -> str:
+def _at(oom: OomKill) -> str:
     return _limit(oom.whose, oom.server.limit_bytes, oom.server.rule)
 
 
-def _at_whose(end: End) -> str:
+def _at_whose(end: ServerExit) -> str:
     return _limit(end.whose, end.limit_bytes, end.rule)
 
 
@@ -229,6 +229,6 @@ def utc(at: float) -> datetime:
 
 
 def lasting(details: Mapping[str, Any]) -> int:
-    """How many kills a record of `Oom.details` stands for."""
+    """How many kills a record of `OomKill.details` stands for."""
     count = details.get("count", 1)
     return count if isinstance(count, int) and not isinstance(count, bool) else 1

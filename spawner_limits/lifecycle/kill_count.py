@@ -1,4 +1,4 @@
-"""`Tally`: how many processes of one container the OOM killer took, from three witnesses that tell of the same kills.
+"""`KillCount`: how many processes of a container the OOM killer took, from three witnesses of the same kills.
 
 The kernel's counter is right, but is looked at once a second, and is gone with the container. The kernel's log is there
 at once, but not everywhere, and leaves out lines under many kills. The engine's `oom` event says that there was one, at
@@ -21,7 +21,7 @@ _LAG = timedelta(seconds=0.5)
 
 
 @dataclass(slots=True)
-class Tally:
+class KillCount:
     """What is known of one run of one container."""
 
     base: int = 0

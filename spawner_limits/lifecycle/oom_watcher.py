@@ -24,9 +24,9 @@ from spawner_limits.errors import UnreachableError
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.kmsg import KernelLog, logged_kills
 from spawner_limits.kernel.oom import OomFiles
-from spawner_limits.lifecycle.exit_reason import RECENT, End, Oom, cause, lasting
+from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, ServerExit, cause, lasting
 from spawner_limits.lifecycle.in_force import in_force
-from spawner_limits.lifecycle.kill_count import Tally
+from spawner_limits.lifecycle.kill_count import KillCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ _REMEMBERED = 1000
 """ends, and containers that the kernel's log named and nobody asked to watch yet"""
 _SIGKILLED = 137
 
-News = Oom | End
+News = OomKill | ServerExit
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class _Watched:
 
     server: Owned
     tell: Callable[[News], None]
-    tally: Tally = field(default_factory=Tally)
+    tally: KillCount = field(default_factory=KillCount)
     files: OomFiles | None = None
     is_open: bool = False
     """whether they were looked for"""
@@ -72,7 +72,7 @@ class _Watched:
     """when, and with which exit code"""
     decide_at: datetime | None = None
     """how its end is told then"""
-    waiting: list[Future[End | None]] = field(default_factory=list)
+    waiting: list[Future[ServerExit | None]] = field(default_factory=list)
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -89,7 +89,7 @@ class Watcher:
         self._engine, self._records, self._log = engine, records, log
         self._kernel_log = KernelLog(kmsg)
         self._watched: dict[str, _Watched] = {}
-        self._ends: OrderedDict[str, End] = OrderedDict()
+        self._ends: OrderedDict[str, ServerExit] = OrderedDict()
         self._unclaimed: OrderedDict[str, list[tuple[datetime, LoggedKill]]] = OrderedDict()
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -104,9 +104,9 @@ class Watcher:
         """Watch a container that runs, or just was started; `tell` is called in our thread, and must not wait."""
         self._do(lambda: self._begin(server, tell))
 
-    def end(self, server: Owned) -> Future[End | None]:
+    def end(self, server: Owned) -> Future[ServerExit | None]:
         """How a container ended that no longer runs; `None`: it does run, or the engine does not answer."""
-        future: Future[End | None] = Future()
+        future: Future[ServerExit | None] = Future()
         if self._thread.is_alive():
             self._do(lambda: self._answer(server, future))
         else:
@@ -114,7 +114,7 @@ class Watcher:
         return future
 
     def close(self) -> None:
-        """End the threads."""
+        """ServerExit the threads."""
         self._closing = True
         self._stream.close()
         self._do(lambda: None)
@@ -321,7 +321,7 @@ class Watcher:
         if one.tally.untold:
             self._tell_oom(one, server_died=why == "oom")
         last = one.tally.last if why == "oom" else None
-        end = End(
+        end = ServerExit(
             at=at,
             cause=why,
             exit_code=exit_code,
@@ -338,7 +338,7 @@ class Watcher:
 
     def _tell_oom(self, one: _Watched, *, server_died: bool) -> None:
         last = one.tally.last
-        oom = Oom(
+        oom = OomKill(
             at=one.tally.at or datetime.now(UTC),
             server=one.server,
             count=one.tally.tell(),
@@ -353,7 +353,7 @@ class Watcher:
         self._record(one.server, "oom", oom.details)
         one.tell(oom)
 
-    def _keep_end(self, server: Owned, end: End) -> None:
+    def _keep_end(self, server: Owned, end: ServerExit) -> None:
         self._ends[server.container] = end
         _forget(self._ends)
         details = {"user": server.user, "server": server.server, **end.details}
@@ -367,7 +367,7 @@ class Watcher:
 
     # -- answering -------------------------------------------------------------------------------------------------
 
-    def _answer(self, server: Owned, future: Future[End | None]) -> None:
+    def _answer(self, server: Owned, future: Future[ServerExit | None]) -> None:
         """`future` gets an end that is known, or will be: what is noted here is decided by `_settle`."""
         container = server.container
         if (end := self._ends.get(container) or self._end_on_record(container)) is not None:
@@ -380,11 +380,11 @@ class Watcher:
             one.waiting.remove(future)
             _resolve(future, None)
 
-    def _end_on_record(self, container: str) -> End | None:
+    def _end_on_record(self, container: str) -> ServerExit | None:
         if container in self._watched:
             return None
         told = [one for one in self._recorded(container) if one.event == "ended"]
-        return End.read({**told[-1].details, "at": told[-1].at.isoformat()}) if told else None
+        return ServerExit.read({**told[-1].details, "at": told[-1].at.isoformat()}) if told else None
 
 
 def _completed(owned: Owned, found: Server, records: Records) -> Owned:
@@ -398,7 +398,7 @@ def _completed(owned: Owned, found: Server, records: Records) -> Owned:
     return replace(owned, limit_bytes=limit, rule=grant.rule if grant is not None and grant.value == limit else None)
 
 
-def _resolve(future: Future[End | None], end: End | None) -> None:
+def _resolve(future: Future[ServerExit | None], end: ServerExit | None) -> None:
     with suppress(InvalidStateError):  # whoever asked waits no more
         future.set_result(end)
 

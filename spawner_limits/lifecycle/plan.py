@@ -42,7 +42,7 @@ _SWAP_RECORD = f"HostConfig.{_SWAP_KEY}"
 _PASSING = "it was asked as equal to memory, which systemd forgets when it reloads"
 
 
-class How(StrEnum):
+class Effect(StrEnum):
     """What it takes to bring one limit to what the policy gives."""
 
     LIVE = "live"
@@ -51,15 +51,15 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Change:
     """One limit that is not what the policy gives."""
 
     field: str
-    has: str
+    actual: str
     """what the Linux kernel shows, for people; `differences` have its own words"""
-    gives: str
+    wanted: str
     """what the policy gives, for people"""
-    how: How
+    effect: Effect
     why: str = ""
     """what stands in the way, or what people will notice"""
     differences: tuple[Difference, ...] = ()
@@ -73,7 +73,7 @@ class Plan:
     entitlement: Entitlement | None
     """what the policy gives it now; `None`: `problem` says why that is not known"""
     enforcement: Enforcement | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Change, ...] = ()
     problem: str = ""
     """why nothing can be said of it, or of some of its limits"""
 
@@ -158,14 +158,14 @@ def enforce(entitlement: Entitlement, host: HostFacts, asked: Mapping[str, Any])
 
 def _step(
     expectation: Expectation, differences: tuple[Difference, ...], shown: Snapshot, enforcement: Enforcement
-) -> Step:
+) -> Change:
     obstacle = _OBSTACLES.get(expectation.field, _none) if _OPTIONS[expectation.field] in enforcement.ask else _never
-    how, why = obstacle(expectation, shown)
-    return Step(
+    effect, why = obstacle(expectation, shown)
+    return Change(
         field=expectation.field,
-        has=_has(expectation.field, differences, shown),
-        gives=tell(expectation.field, expectation.value),
-        how=how,
+        actual=_has(expectation.field, differences, shown),
+        wanted=tell(expectation.field, expectation.value),
+        effect=effect,
         why=why or (_PASSING if differences[0].file == _SWAP_RECORD else ""),
         differences=differences,
     )
@@ -199,30 +199,32 @@ def _cores(limits: Mapping[str, str]) -> str:
     return cores if int(period) == DEFAULT_PERIOD_US else f"{cores}, counted over {period} µs"
 
 
-def _together(steps: Sequence[Step]) -> Iterator[Step]:
+def _together(steps: Sequence[Change]) -> Iterator[Change]:
     """What is told to the engine at one go can't be done in parts: one obstacle is all theirs."""
-    stuck = {_part(one.field): one for one in steps if one.how is not How.LIVE}
+    stuck = {_part(one.field): one for one in steps if one.effect is not Effect.LIVE}
     for one in steps:
         cause = stuck.get(_part(one.field))
-        yield one if cause is None or one.how is not How.LIVE else replace(one, how=cause.how, why=cause.why)
+        yield (
+            one if cause is None or one.effect is not Effect.LIVE else replace(one, effect=cause.effect, why=cause.why)
+        )
 
 
 # -- what stands in the way ----------------------------------------------------------------------------------------
 
 
-def _none(_expectation: Expectation, _shown: Snapshot) -> tuple[How, str]:
-    return How.LIVE, ""
+def _none(_expectation: Expectation, _shown: Snapshot) -> tuple[Effect, str]:
+    return Effect.LIVE, ""
 
 
-def _never(_expectation: Expectation, _shown: Snapshot) -> tuple[How, str]:
-    return How.RESTART, "the engine can't change it while the container lives"
+def _never(_expectation: Expectation, _shown: Snapshot) -> tuple[Effect, str]:
+    return Effect.RESTART, "the engine can't change it while the container lives"
 
 
-def _memory(expectation: Expectation, shown: Snapshot) -> tuple[How, str]:
+def _memory(expectation: Expectation, shown: Snapshot) -> tuple[Effect, str]:
     return _in_use(expectation, used_bytes(shown), "memory")
 
 
-def _memory_and_swap(expectation: Expectation, shown: Snapshot) -> tuple[How, str]:
+def _memory_and_swap(expectation: Expectation, shown: Snapshot) -> tuple[Effect, str]:
     memory, swap = used_bytes(shown), shown.swap_current_bytes
     return _in_use(expectation, None if memory is None else memory + (swap or 0), "memory and swap")
 
@@ -237,25 +239,25 @@ def used_bytes(shown: Snapshot) -> int | None:
     return shown.memory_current_bytes - (shown.memory_inactive_file_bytes or 0)
 
 
-def _in_use(expectation: Expectation, used: int | None, what: str) -> tuple[How, str]:
+def _in_use(expectation: Expectation, used: int | None, what: str) -> tuple[Effect, str]:
     limit = expectation.value
     if limit is None:
-        return How.LIVE, ""
+        return Effect.LIVE, ""
     if used is None:
-        return How.IMPOSSIBLE, f"how much {what} is in use could not be read"
+        return Effect.IMPOSSIBLE, f"how much {what} is in use could not be read"
     if used <= int(limit):
-        return How.LIVE, ""
-    return How.IMPOSSIBLE, f"{format_size(used)} of {what} are in use, the limit would be {format_size(int(limit))}"
+        return Effect.LIVE, ""
+    return Effect.IMPOSSIBLE, f"{format_size(used)} of {what} are in use, the limit would be {format_size(int(limit))}"
 
 
-def _processes(expectation: Expectation, shown: Snapshot) -> tuple[How, str]:
+def _processes(expectation: Expectation, shown: Snapshot) -> tuple[Effect, str]:
     limit, running = expectation.value, shown.pids_current
     if limit is None or running is None or running <= int(limit):
-        return How.LIVE, ""
-    return How.LIVE, f"{running} run: none can be started until fewer than {limit} do"
+        return Effect.LIVE, ""
+    return Effect.LIVE, f"{running} run: none can be started until fewer than {limit} do"
 
 
-_OBSTACLES: Mapping[str, Callable[[Expectation, Snapshot], tuple[How, str]]] = {
+_OBSTACLES: Mapping[str, Callable[[Expectation, Snapshot], tuple[Effect, str]]] = {
     "mem_limit": _memory,
     "memswap_limit": _memory_and_swap,
     "mem_swappiness": _never,
@@ -276,8 +278,8 @@ def changes(one: Plan, *, force: bool = False) -> tuple[dict[str, Any], ...]:
     """What the engine is to be told, in the words of its API, part by part; what is impossible now only by `force`."""
     if one.enforcement is None:
         return ()
-    takes = {How.LIVE, How.IMPOSSIBLE} if force else {How.LIVE}
-    parts = dict.fromkeys(_part(step.field) for step in one.steps if step.how in takes)
+    takes = {Effect.LIVE, Effect.IMPOSSIBLE} if force else {Effect.LIVE}
+    parts = dict.fromkeys(_part(step.field) for step in one.steps if step.effect in takes)
     return tuple(told for part in parts if (told := _told(part, one.enforcement)))
 
 

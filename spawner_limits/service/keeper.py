@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 Clock: TypeAlias = Callable[[], float]
 """seconds, that only ever grow"""
-Gist: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
+Summary: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
 """whether it holds, and what each field is to be"""
 
 LOOK_S = 0.5
@@ -64,7 +64,7 @@ log = logging.getLogger("spawner-limits")
 
 
 @dataclass(kw_only=True, slots=True)
-class Patience:
+class Backoff:
     """Whom to ask again when: ever more seldom, and said once."""
 
     whom: str
@@ -98,20 +98,20 @@ class Groups:
         """Nothing is asked yet."""
         self._url, self._token = url, token
         self._known: dict[str, tuple[str, ...]] = {}
-        self._patience = Patience(whom=f"the hub at {url}", clock=clock)
+        self._backoff = Backoff(whom=f"the hub at {url}", clock=clock)
 
     def refresh(self) -> None:
         """Ask the hub, if it may be asked again. StrangerError when it does not know us."""
-        if not self._patience.may_ask:
+        if not self._backoff.may_ask:
             return
         try:
             people = Hub(self._url, self._token, timeout_s=_HUB_S).active()
         except StrangerError:
             raise
         except LimitsError as error:
-            self._patience.failed(error)
+            self._backoff.failed(error)
         else:
-            self._patience.answered()
+            self._backoff.answered()
             self._known |= {user_key(one.name): one.groups for one in people if one.groups is not None}
 
     def of(self, user: str) -> tuple[str, ...] | None:
@@ -120,7 +120,7 @@ class Groups:
 
 
 @dataclass(kw_only=True, slots=True)
-class Era:
+class PolicyPeriod:
     """Between two moments at which everybody's limits may change; the wall clock may jump over either, and back."""
 
     sha256: str
@@ -133,7 +133,7 @@ class Era:
         return ended or now < self.since or policy.sha256 != self.sha256
 
     @classmethod
-    def begun(cls, policy: Policy, now: datetime) -> Era:
+    def begun(cls, policy: Policy, now: datetime) -> PolicyPeriod:
         """The one that `now` is in."""
         return cls(sha256=policy.sha256, since=now, until=next_end(policy, now))
 
@@ -149,15 +149,15 @@ class Service:
     clock: Clock = time.monotonic
     ending: threading.Event = field(default_factory=threading.Event)
     """set: no further server is begun with"""
-    _era: Era | None = None
+    _period: PolicyPeriod | None = None
     _due: dict[str, float] = field(default_factory=dict)
     """container → when it is looked at again, by the clock; the infinite: in the next era"""
-    _told: dict[str, Gist] = field(default_factory=dict)
+    _told: dict[str, Summary] = field(default_factory=dict)
     """container → what was logged of it last"""
 
     def __post_init__(self) -> None:
         """Ask nobody yet."""
-        self._patience = Patience(whom="the Docker engine", clock=self.clock)
+        self._backoff = Backoff(whom="the Docker engine", clock=self.clock)
 
     @cached_property
     def node(self) -> Node:
@@ -167,17 +167,17 @@ class Service:
     def round(self, now: datetime) -> tuple[Applied, ...]:
         """Do what there is to do at the moment `now`, and say what was done. StrangerError as `Groups.refresh`."""
         policy = self._policy()
-        if policy is None or not policy.auto_apply or not self._patience.may_ask:
+        if policy is None or not policy.auto_apply or not self._backoff.may_ask:
             return ()
-        if self._era is None or self._era.is_over(policy, now):
-            self._era = Era.begun(policy, now)
+        if self._period is None or self._period.is_over(policy, now):
+            self._period = PolicyPeriod.begun(policy, now)
             self._due.clear()
         try:
             done = self._bring(policy, now)
         except (UnreachableError, RefusedError) as error:
-            self._patience.failed(error)
+            self._backoff.failed(error)
             return ()
-        self._patience.answered()
+        self._backoff.answered()
         return done
 
     def _policy(self) -> Policy | None:
@@ -237,8 +237,8 @@ class Service:
         self._due[server.id] = float("inf") if done is None or done.holds else self.clock() + RETRY_S
         if done is None:
             self._told.pop(server.id, None)
-        elif self._told.get(server.id) != gist(done):
-            self._told[server.id] = gist(done)
+        elif self._told.get(server.id) != summary(done):
+            self._told[server.id] = summary(done)
             log.log(logging.INFO if done.holds else logging.WARNING, "%s", tell(done))
 
 
@@ -251,15 +251,15 @@ def is_under(policy: Policy, server: Server) -> bool:
     return policy.file in policy_files(server)
 
 
-def gist(done: Applied) -> Gist:
+def summary(done: Applied) -> Summary:
     """What is new about an outcome: not how much memory is in use, which changes all the time."""
-    return done.holds, tuple((step.field, step.gives) for step in done.plan.steps)
+    return done.holds, tuple((step.field, step.wanted) for step in done.plan.steps)
 
 
 def tell(done: Applied) -> str:
     """One line on what came of one server."""
     made = done.plan
-    steps = "; ".join(f"{step.field} {step.has} → {step.gives}" for step in made.steps)
+    steps = "; ".join(f"{step.field} {step.actual} → {step.wanted}" for step in made.steps)
     whose = f"{made.server.user}/{made.server.server}" if made.server.server else made.server.user
     what = f"{whose} ({made.server.name}): {steps or made.problem or done.problem}"
     if done.holds:

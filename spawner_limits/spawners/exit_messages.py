@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import SpawnException
 
-from spawner_limits.lifecycle.exit_reason import End, Oom, Owned, oom_line
+from spawner_limits.lifecycle.exit_reason import OomKill, Owned, ServerExit, oom_line
 from spawner_limits.spawners.base import refused
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ class ExitMessages:
 
     def __init__(self, spawner: LimitedDockerSpawner) -> None:
         self._spawner = spawner
-        self.last: End | None = None
+        self.last: ServerExit | None = None
         """how the server came to its end the last time; `None`: as its user wanted it"""
         self._container = ""
         """the id of the container that is watched"""
-        self._ended: asyncio.Future[End] | None = None
+        self._ended: asyncio.Future[ServerExit] | None = None
         self._was_asked_to_stop = False
 
     # -- from the start on ---------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class ExitMessages:
 
         server.wait_up = wait
 
-    async def refusal(self, end: End) -> SpawnException:
+    async def refusal(self, end: ServerExit) -> SpawnException:
         """Of a start in which the server ended."""
         self.last = end
         message = await self.text() or f"Your server ended while it was started: {end.words}."
@@ -101,7 +101,7 @@ class ExitMessages:
 
     async def _hear(self, news: News) -> None:
         spawner = self._spawner
-        if isinstance(news, Oom):
+        if isinstance(news, OomKill):
             spawner.log.warning("%s", oom_line(news))
             return
         if not self._is_expected(news):
@@ -139,17 +139,17 @@ class ExitMessages:
         noted = self._noted(end)
         return f"{stock}: {end.words}" if isinstance(stock, str) else noted
 
-    def _noted(self, end: End) -> int | str:
+    def _noted(self, end: ServerExit) -> int | str:
         if self._is_expected(end):
             return 0
         self.last = end
         return end.words
 
-    def _is_expected(self, end: End) -> bool:
+    def _is_expected(self, end: ServerExit) -> bool:
         """Whether it surprises nobody: the hub stopped it, or its user did in JupyterLab."""
         return self._was_asked_to_stop if end.cause == "stopped" else (end.cause, end.exit_code) == ("exited", 0)
 
-    async def end(self) -> End | None:
+    async def end(self) -> ServerExit | None:
         """How the container ended; `None`: that is not known, or it runs."""
         if not self._container:
             return None
@@ -188,4 +188,4 @@ class ExitMessages:
 
     def restore(self, state: dict[str, Any]) -> None:
         """What `kept` gave."""
-        self.last = End.read(state.get(_STATE))
+        self.last = ServerExit.read(state.get(_STATE))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from spawner_limits.clients.engine import GoneError
 from spawner_limits.errors import LimitsError
 from spawner_limits.lifecycle import orphans
-from spawner_limits.lifecycle.exit_reason import End
+from spawner_limits.lifecycle.exit_reason import ServerExit
 from spawner_limits.spawners import hub_compat
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class OrphanCleanup:
         """What `poll` says of a server whose start was not finished."""
         exits = self._spawner.exits
         if exits.last is None or exits.last.cause != "interrupted":
-            exits.last = End(at=datetime.now(UTC), cause="interrupted")
+            exits.last = ServerExit(at=datetime.now(UTC), cause="interrupted")
         return exits.last.words
 
     async def after_failure(self) -> None:

@@ -20,7 +20,7 @@ from docker.utils import kwargs_from_env
 import docker
 from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
-from spawner_limits.lifecycle.exit_reason import RECENT, End, Oom, Owned
+from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, Owned, ServerExit
 from spawner_limits.lifecycle.oom_watcher import Watcher
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.units import MIB
@@ -112,14 +112,14 @@ class Hub:
 
     def end(self):
         """The end that was heard, and no more than one."""
-        eventually(lambda: self.told(End))
+        eventually(lambda: self.told(ServerExit))
         time.sleep(0.3)
-        (found,) = self.told(End)
+        (found,) = self.told(ServerExit)
         return found
 
     def kills(self):
         """How many processes were told of as killed."""
-        return sum(one.count for one in self.told(Oom))
+        return sum(one.count for one in self.told(OomKill))
 
     def kept(self, container):
         """What is on record: event → details."""
@@ -149,14 +149,14 @@ def test_a_child_is_killed_and_the_server_goes_on(hub, kmsg):
     """Told once, with the process where the kernel's log can be read; and the container lives."""
     container = hub.start(hub.watcher(kmsg=kmsg))
     hub.hog(container)
-    (oom,) = eventually(lambda: hub.told(Oom))
+    (oom,) = eventually(lambda: hub.told(OomKill))
     known = kmsg != NO_LOG
     assert (oom.count, oom.server_died, oom.server.limit_bytes) == (1, False, LIMIT)
     assert (oom.process, oom.whose) == (("python3", "own") if known else (None, None))
     assert oom.rss_bytes is None or 30 * MIB < oom.rss_bytes <= LIMIT
     assert oom.peak_bytes == LIMIT
     time.sleep(2.5)
-    assert (hub.kills(), hub.told(End)) == (1, [])
+    assert (hub.kills(), hub.told(ServerExit)) == (1, [])
     ((event, details),) = hub.kept(container)
     assert (event, details["count"], details["user"], details.get("pid")) == ("oom", 1, "sam", oom.pid)
     for _ in range(20):  # as by who waits no more, here and there before the answer
@@ -177,7 +177,7 @@ def test_the_server_is_killed_and_its_container_gone(hub, kmsg):
             break
     assert (end.cause, end.exit_code, end.limit_bytes) == ("oom", 137, LIMIT)
     assert end.process == ("python3" if kmsg != NO_LOG else None)
-    assert [(one.count, one.server_died) for one in hub.told(Oom)] == [(1, True)]
+    assert [(one.count, one.server_died) for one in hub.told(OomKill)] == [(1, True)]
     assert hub.watchers[0].end(hub.owned(container)).result(5) == end
     assert [event for event, _ in hub.kept(container)] == ["oom", "ended"]
 
@@ -207,7 +207,7 @@ def test_sigkill_from_outside_is_no_oom_kill(hub, kmsg):
     """Though the exit code is the same, and a child was killed for its memory a while ago."""
     container = hub.start(hub.watcher(kmsg=kmsg))
     hub.hog(container)
-    eventually(lambda: hub.told(Oom))
+    eventually(lambda: hub.told(OomKill))
     time.sleep(RECENT.total_seconds())
     by_hand(hub, container)
     end = hub.end()
@@ -268,7 +268,7 @@ def test_a_hub_that_comes_back_tells_what_it_missed_and_no_more(hub):
     first = hub.watcher()
     container = hub.start(first)
     hub.hog(container)
-    eventually(lambda: hub.told(Oom))
+    eventually(lambda: hub.told(OomKill))
     first.close()
     hub.watchers.remove(first)
     hub.news.clear()
@@ -276,7 +276,7 @@ def test_a_hub_that_comes_back_tells_what_it_missed_and_no_more(hub):
     hub.hog(container)
     second = hub.watcher()
     second.watch(hub.owned(container), hub.news.append)
-    eventually(lambda: hub.told(Oom))
+    eventually(lambda: hub.told(OomKill))
     time.sleep(1.5)
     assert hub.kills() == 2
     second.close()
@@ -373,7 +373,7 @@ def test_the_engines_events_are_followed_over_a_break(hub, line, caplog):
     hub.hog(lives)
     eventually(lambda: hub.kills() == 1)  # by the counter, which needs no engine
     eventually(lambda: not hub.client.containers(all=True, filters={"id": dies}))
-    assert hub.told(End) == []
+    assert hub.told(ServerExit) == []
     line.join()
     assert (hub.end().cause, hub.end().exit_code) == ("exited", 3)
     hub.news.clear()

@@ -11,7 +11,7 @@ from spawner_limits.clients.engine import Server
 from spawner_limits.engines.docker import host_config, translate
 from spawner_limits.kernel.host import HostFacts
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.lifecycle.plan import How, changes, entitle, plan, request
+from spawner_limits.lifecycle.plan import Effect, changes, entitle, plan, request
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import Request
@@ -58,44 +58,45 @@ def planned(after, *, version=1, before=BEFORE, **used):
 
 
 def steps(made):
-    return [(one.field, one.has, one.gives, one.how, one.why) for one in made.steps]
+    return [(one.field, one.actual, one.wanted, one.effect, one.why) for one in made.steps]
 
 
+LIVE, RESTART, IMPOSSIBLE = Effect
 NEVER = "the engine can't change it while the container lives"
 IN_USE = "80 MiB of memory are in use, the limit would be 64 MiB"
 STEPS = {
     "nothing": (BEFORE, []),
     "more memory": (
         BEFORE.replace("256M", "512M"),
-        [("mem_limit", "256 MiB", "512 MiB", How.LIVE, ""), ("memswap_limit", "256 MiB", "512 MiB", How.LIVE, "")],
+        [("mem_limit", "256 MiB", "512 MiB", LIVE, ""), ("memswap_limit", "256 MiB", "512 MiB", LIVE, "")],
     ),
     "less, and more than is in use": (
         BEFORE.replace("256M", "128M"),
-        [("mem_limit", "256 MiB", "128 MiB", How.LIVE, ""), ("memswap_limit", "256 MiB", "128 MiB", How.LIVE, "")],
+        [("mem_limit", "256 MiB", "128 MiB", LIVE, ""), ("memswap_limit", "256 MiB", "128 MiB", LIVE, "")],
     ),
     "less than is in use": (
         BEFORE.replace("256M", "64M"),
         [
-            ("mem_limit", "256 MiB", "64 MiB", How.IMPOSSIBLE, IN_USE),
-            ("memswap_limit", "256 MiB", "64 MiB", How.IMPOSSIBLE, IN_USE.replace("memory", "memory and swap")),
+            ("mem_limit", "256 MiB", "64 MiB", IMPOSSIBLE, IN_USE),
+            ("memswap_limit", "256 MiB", "64 MiB", IMPOSSIBLE, IN_USE.replace("memory", "memory and swap")),
         ],
     ),
-    "more CPU": (BEFORE.replace("0.5", "1.5"), [("cpu_limit", "0.50 cores", "1.50 cores", How.LIVE, "")]),
+    "more CPU": (BEFORE.replace("0.5", "1.5"), [("cpu_limit", "0.50 cores", "1.50 cores", LIVE, "")]),
     "another period": (
         BEFORE + "  cpu_period: 50000\n",
         [
-            ("cpu_limit", "0.50 cores", "0.50 cores", How.LIVE, ""),
-            ("cpu_period", "100000", "50000", How.LIVE, ""),
+            ("cpu_limit", "0.50 cores", "0.50 cores", LIVE, ""),
+            ("cpu_period", "100000", "50000", LIVE, ""),
         ],
     ),
-    "fewer processes": (BEFORE.replace("100", "50"), [("pids_limit", "100", "50", How.LIVE, "")]),
+    "fewer processes": (BEFORE.replace("100", "50"), [("pids_limit", "100", "50", LIVE, "")]),
     "fewer processes than run": (
         BEFORE.replace("100", "10"),
-        [("pids_limit", "100", "10", How.LIVE, "12 run: none can be started until fewer than 10 do")],
+        [("pids_limit", "100", "10", LIVE, "12 run: none can be started until fewer than 10 do")],
     ),
     "a swappiness": (
         BEFORE + "  mem_swappiness: 10\n",
-        [("mem_swappiness", "60", "10", How.RESTART, NEVER)],
+        [("mem_swappiness", "60", "10", RESTART, NEVER)],
     ),
 }  # fmt: skip
 
@@ -111,9 +112,9 @@ def test_what_would_be_done(after, wanted):
 def test_on_v2():
     """The same, from v2's files."""
     made = planned(BEFORE.replace("256M", "64M").replace("0.5", "2"), version=2)
-    assert [(one.field, one.has, one.how) for one in made.steps] == [
-        ("mem_limit", "256 MiB", How.IMPOSSIBLE),
-        ("cpu_limit", "0.50 cores", How.LIVE),
+    assert [(one.field, one.actual, one.effect) for one in made.steps] == [
+        ("mem_limit", "256 MiB", IMPOSSIBLE),
+        ("cpu_limit", "0.50 cores", LIVE),
     ]
 
 
@@ -154,7 +155,7 @@ def test_no_swap_as_it_was_asked_once(version):
     server, shown = running(entitled(BEFORE), version)
     old = replace(server, asked={**server.asked, "MemorySwap": 256 * MIB})
     made = plan(old, entitled(BEFORE), shown, HERE[version])
-    assert steps(made) == [("memswap_limit", "256 MiB, which may not stay", "256 MiB", How.LIVE, PASSING)]
+    assert steps(made) == [("memswap_limit", "256 MiB, which may not stay", "256 MiB", LIVE, PASSING)]
     assert [str(one) for one in made.steps[0].differences] == [
         "memswap_limit: HostConfig.MemorySwap is 268435456, expected 268435457"
     ]
@@ -168,13 +169,13 @@ def test_equal_memory_and_swap_where_the_policy_now_gives_some(memswap):
     old = replace(server, asked={**server.asked, "MemorySwap": 256 * MIB})
     made = plan(old, entitled(f"{BEFORE}  {memswap}\n"), shown, HERE[1])
     (step,) = made.steps
-    assert (step.has, [one.file for one in step.differences]) == ("256 MiB", ["memory.memsw.limit_in_bytes"])
+    assert (step.actual, [one.file for one in step.differences]) == ("256 MiB", ["memory.memsw.limit_in_bytes"])
 
 
 RELEASED = {
-    "shares": ("  cpu_shares: 512\n", ("cpu_shares", "512", "1024", How.LIVE), ({"CpuShares": 1024},)),
-    "a CPU set": ('  cpuset_cpus: "0"\n', ("cpuset_cpus", "0", "0-1", How.LIVE), ({"CpusetCpus": "0-1"},)),
-    "a guarantee": ("  mem_guarantee: 64M\n", ("mem_guarantee", "64 MiB", "unlimited", How.RESTART), ()),
+    "shares": ("  cpu_shares: 512\n", ("cpu_shares", "512", "1024", LIVE), ({"CpuShares": 1024},)),
+    "a CPU set": ('  cpuset_cpus: "0"\n', ("cpuset_cpus", "0", "0-1", LIVE), ({"CpusetCpus": "0-1"},)),
+    "a guarantee": ("  mem_guarantee: 64M\n", ("mem_guarantee", "64 MiB", "unlimited", RESTART), ()),
 }
 
 
@@ -182,7 +183,7 @@ RELEASED = {
 def test_what_the_policy_no_longer_says(once, step, told):
     """A limit that was given once does not stay for ever."""
     made = planned(BEFORE, before=BEFORE + once)
-    assert [(one.field, one.has, one.gives, one.how) for one in made.steps] == [step]
+    assert [(one.field, one.actual, one.wanted, one.effect) for one in made.steps] == [step]
     assert changes(made) == told
 
 
@@ -211,7 +212,7 @@ UNREAD = {
 def test_what_could_not_be_read_is_not_taken_for_nothing(used, why):
     """Nothing is lowered on a guess."""
     made = planned(BEFORE.replace("256M", "64M"), **used)
-    assert (made.steps[0].how, made.steps[0].why) == (How.IMPOSSIBLE, why)
+    assert (made.steps[0].effect, made.steps[0].why) == (IMPOSSIBLE, why)
     assert changes(made) == ()
 
 

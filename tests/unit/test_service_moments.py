@@ -10,7 +10,7 @@ import pytest
 
 from spawner_limits.policy.expiry import next_end
 from spawner_limits.policy.parse import parse
-from spawner_limits.service.keeper import Era, Patience
+from spawner_limits.service.keeper import Backoff, PolicyPeriod
 
 DEFAULTS = {"mem_limit": "1G", "cpu_limit": "1", "pids_limit": "100"}
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -78,21 +78,21 @@ HOURS = {
 @pytest.mark.parametrize(("hours", "now_given", "over"), HOURS.values(), ids=HOURS)
 def test_when_all_servers_are_looked_at_anew(hours, now_given, over):
     """When the file is another, or the wall clock is beyond the next end, or before where it was."""
-    assert Era.begun(GIVEN, NOON).is_over(now_given, NOON + timedelta(hours=hours)) is over
+    assert PolicyPeriod.begun(GIVEN, NOON).is_over(now_given, NOON + timedelta(hours=hours)) is over
 
 
 def test_an_end_that_was_jumped_back_over_comes_again():
     """A clock that is set back to before an end meets that end a second time."""
-    era = Era.begun(GIVEN, NOON + timedelta(hours=2))
+    era = PolicyPeriod.begun(GIVEN, NOON + timedelta(hours=2))
     assert era.until == NOON.replace(hour=15)
     assert era.is_over(GIVEN, NOON)
-    assert Era.begun(GIVEN, NOON).until == NOON.replace(hour=13)
+    assert PolicyPeriod.begun(GIVEN, NOON).until == NOON.replace(hour=13)
 
 
 def test_who_does_not_answer_is_asked_ever_more_seldom_and_it_is_said_once(caplog):
     """After 0.5 s, 1 s, 2 s, and at last each 30 s; once it answers, at once again."""
     seconds = [0.0]
-    patience = Patience(whom="the hub", clock=lambda: seconds[0])
+    patience = Backoff(whom="the hub", clock=lambda: seconds[0])
     pauses = []
     with caplog.at_level(logging.INFO, "spawner-limits"):
         for _ in range(9):

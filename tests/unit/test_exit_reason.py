@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from spawner_limits.lifecycle.exit_reason import End, Oom, Owned, cause, lasting, oom_line
+from spawner_limits.lifecycle.exit_reason import OomKill, Owned, ServerExit, cause, lasting, oom_line
 from spawner_limits.units import GIB, MIB
 
 DIED = datetime(2026, 11, 22, 20, 2, 11, tzinfo=UTC)
@@ -60,7 +60,7 @@ def test_causes(name):
 
 def end(why="oom", code=137, **given):
     """An end at 21:02 in Central Europe."""
-    return End(**{"at": DIED, "cause": why, "exit_code": code, **given})
+    return ServerExit(**{"at": DIED, "cause": why, "exit_code": code, **given})
 
 
 LIMIT = {"limit_bytes": 2 * GIB, "rule": "group students"}
@@ -137,19 +137,19 @@ def test_what_the_administrator_reads(wanted):
 @pytest.mark.parametrize("name", TEXTS)
 def test_it_is_kept_over_a_restart(name):
     """What was written is read back equal."""
-    assert End.read(TEXTS[name][0].details) == TEXTS[name][0]
+    assert ServerExit.read(TEXTS[name][0].details) == TEXTS[name][0]
 
 
 def test_what_is_no_end_is_none():
     """As in the state of another version."""
     good = end(**LIMIT).details
     bad = ({"at": 5}, {"at": "soon"}, {"cause": "boredom"}, {"at": "2026-11-22T20:02:11"})
-    assert [End.read(one) for one in (None, [], {}, "x", *(good | one for one in bad))] == [None] * 8
-    assert End.read(good | {"user": "sam"}) == end(**LIMIT)
+    assert [ServerExit.read(one) for one in (None, [], {}, "x", *(good | one for one in bad))] == [None] * 8
+    assert ServerExit.read(good | {"user": "sam"}) == end(**LIMIT)
 
 
 SAM = Owned(container="3b" * 32, user="sam", limit_bytes=288 * MIB, rule="group students")
-KILL_ = Oom(at=DIED, server=SAM, process="python3", pid=77, rss_bytes=180 * MIB, whose="own")
+KILL_ = OomKill(at=DIED, server=SAM, process="python3", pid=77, rss_bytes=180 * MIB, whose="own")
 
 
 def test_one_kill_in_the_log():
@@ -163,7 +163,7 @@ def test_one_kill_in_the_log():
         "Out of memory in the server of sam:gpu: the OOM killer took 3 processes, the last of them python3 (pid 77), "
         "which held 180 MiB, at the limit of a cgroup above it, that of all servers together; the server ended by it"
     )
-    assert oom_line(Oom(at=DIED, server=Owned(container="3b" * 32, user="sam"))) == (
+    assert oom_line(OomKill(at=DIED, server=Owned(container="3b" * 32, user="sam"))) == (
         "Out of memory in the server of sam: the OOM killer took a process whose name is not known, at its memory "
         "limit; the server goes on"
     )

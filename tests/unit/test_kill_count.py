@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spawner_limits.kernel.kmsg import LoggedKill
-from spawner_limits.lifecycle.kill_count import Tally
+from spawner_limits.lifecycle.kill_count import KillCount
 
 KILL = LoggedKill(container="3b" * 32, process="python3", pid=77, whose="own")
 BEGIN = datetime(2026, 11, 22, 21, tzinfo=UTC)
@@ -42,7 +42,7 @@ STORIES = {
 def test_each_kill_counts_once(name):
     """The counter is the truth for how many; an event counts where nobody else knows of a kill near it."""
     story, kills, last = STORIES[name]
-    tally = Tally()
+    tally = KillCount()
     for second, witness, counter in story:
         at = BEGIN + timedelta(seconds=second)
         match witness:
@@ -59,7 +59,7 @@ def test_each_kill_counts_once(name):
 
 def test_what_was_told_is_not_told_again():
     """Nor what was told before the hub was restarted."""
-    tally = Tally()
+    tally = KillCount()
     tally.resume(3)
     tally.count(4, BEGIN)
     assert (tally.untold, tally.tell(), tally.tell()) == (1, 1, 0)
@@ -71,7 +71,7 @@ def test_what_was_told_is_not_told_again():
 
 def test_what_is_on_record_is_spared():
     """Where one looks back at a container that nobody watched."""
-    tally = Tally()
+    tally = KillCount()
     tally.event(BEGIN)
     tally.spare(3)
     assert (tally.kills, tally.untold) == (1, 0)
