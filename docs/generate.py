@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from spawner_limits.policy import schema
 from spawner_limits.proof.tolerances import TOLERANCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 HERE = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -110,6 +112,35 @@ def tolerances() -> str:
     return _table(("limit", "pressed when, in this press", "not exceeded when", "pressed by"), rows)
 
 
+PACKAGE = HERE.parent / "spawner_limits"
+
+
+def layers() -> str:
+    """Which rooms there are, and which may import which: from pyproject.toml, which import-linter holds."""
+    contracts = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    rows = [row.replace(" : ", "   ") for row in contracts["contracts"][0]["layers"]]
+    return "\n".join(("```", *rows, "```"))
+
+
+def rooms() -> str:
+    """Each room, and each module in it, by the first line of its docstring."""
+    return "\n".join(line for room in sorted(PACKAGE.iterdir()) for line in _room(room))
+
+
+def _room(room: Path) -> Iterator[str]:
+    if room.suffix == ".py" and room.name != "__init__.py":
+        yield f"- **`{room.stem}`**: {_first_line(room)}"
+    elif (room / "__init__.py").exists():
+        yield f"- **`{room.name}/`**: {_first_line(room / '__init__.py')}"
+        modules = (path for path in sorted(room.rglob("*.py")) if not {"__init__.py", "probes"} & set(path.parts))
+        yield from (f"  - `{path.relative_to(room).with_suffix('')}`: {_first_line(path)}" for path in modules)
+
+
+def _first_line(module: Path) -> str:
+    found = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    return found.partition("\n")[0].removeprefix(f"`{module.stem}`: ")
+
+
 TABLES = {
     "sections": sections,
     "fields": fields,
@@ -119,6 +150,8 @@ TABLES = {
     "kube": kube,
     "cases": cases,
     "tolerances": tolerances,
+    "layers": layers,
+    "rooms": rooms,
 }
 
 
