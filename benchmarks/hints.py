@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.hinted import OPENBLAS
 from benchmarks.table import table
-from spawner_limits.bench.engine import Command, Engine
+from spawner_limits.clients.own_containers import Command, Engine
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import LimitsError
 from spawner_limits.kernel.reader import Reader
@@ -30,7 +30,7 @@ from spawner_limits.spawners.thread_env import THREADS, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from spawner_limits.bench.engine import Container
+    from spawner_limits.clients.own_containers import Container
     from spawner_limits.kernel.snapshot import Snapshot
 
 SCHEMA_VERSION = 1

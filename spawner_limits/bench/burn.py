@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spawner_limits.bench.engine import Command, Container, Engine
+from spawner_limits.clients.own_containers import Command, Container, Engine
 
 _SCRIPT = """
 end=$(($(date +%s) + $0))

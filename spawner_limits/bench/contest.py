@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spawner_limits.bench.burn import burner
-from spawner_limits.bench.interrupt import pause
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import UsageError
+from spawner_limits.interrupt import pause
 from spawner_limits.kernel.host import idle_seconds
 from spawner_limits.kernel.processes import cpu_seconds
 from spawner_limits.kernel.reader import Reader
@@ -26,7 +26,7 @@ from spawner_limits.proof.tolerances import SATURATED
 from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:
-    from spawner_limits.bench.engine import Command, Container, Engine
+    from spawner_limits.clients.own_containers import Command, Container, Engine
     from spawner_limits.deadline import Deadline
     from spawner_limits.kernel.snapshot import Snapshot
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.cli import output, reports
 from spawner_limits.errors import UsageError
 from spawner_limits.policy.messages import near, shown
@@ -124,8 +124,8 @@ def _listed(cases: Iterable[AnyCase]) -> RenderableType:
 
 
 def _run(image: str, cases: Sequence[AnyCase], left_out: list[int], accepted: list[int]) -> ConformanceReport:
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
     from spawner_limits.cli.progress import progress  # noqa: PLC0415
+    from spawner_limits.clients.own_containers import reachable  # noqa: PLC0415
     from spawner_limits.conformance.suite import Suite  # noqa: PLC0415
 
     with reachable(), progress(len(cases)) as (begin, say):

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from spawner_limits import __version__
-from spawner_limits.bench import interrupt
+from spawner_limits import __version__, interrupt
 from spawner_limits.cli import reports
 from spawner_limits.errors import UsageError
 from spawner_limits.policy.messages import nearest, shown
@@ -54,7 +53,7 @@ def experiment(
 
 def _done(name: str, image: str | None, seconds: float | None) -> Done:
     # the docker SDK takes 0.2 s to import, which the other verbs need not wait for
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
+    from spawner_limits.clients.own_containers import reachable  # noqa: PLC0415
     from spawner_limits.conformance.case import CannotError  # noqa: PLC0415
 
     entry = _entry(name)
@@ -77,7 +76,7 @@ def _entry(name: str) -> Entry:
 
 
 def _run(entry: Entry, image: str, seconds: float) -> Done:
-    from spawner_limits.bench.engine import Engine  # noqa: PLC0415
+    from spawner_limits.clients.own_containers import Engine  # noqa: PLC0415
     from spawner_limits.conformance.trial import Bench  # noqa: PLC0415
     from spawner_limits.experiments.experiment import Done, Stage  # noqa: PLC0415
 

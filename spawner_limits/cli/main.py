@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from spawner_limits import __version__
-from spawner_limits.bench import interrupt
+from spawner_limits import __version__, interrupt
 from spawner_limits.cli import apply, check, conformance, experiment, explain, init, plan, ps, set_, stop, verify
 from spawner_limits.errors import LimitsError, PolicyError
 

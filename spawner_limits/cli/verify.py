@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import reports
 from spawner_limits.deadline import Deadline
@@ -17,8 +17,8 @@ from spawner_limits.limits import FIELDS, Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from spawner_limits.bench.engine import Engine
     from spawner_limits.clients.hub_api import Hub
+    from spawner_limits.clients.own_containers import Engine
     from spawner_limits.proof.evidence import Report
 
 _SCOPES = "servers, read:users and admin:server_state"
@@ -111,8 +111,8 @@ def _refuse_impossible(values: dict[str, Any]) -> None:
 
 def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control: bool, seconds: int) -> Report:
     # here and below: the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.bench.engine import Engine, reachable  # noqa: PLC0415
     from spawner_limits.cli.usage_line import live  # noqa: PLC0415
+    from spawner_limits.clients.own_containers import Engine, reachable  # noqa: PLC0415
     from spawner_limits.verify.run import Prover  # noqa: PLC0415
 
     if not image:  # Docker takes it for an image without files
@@ -125,8 +125,8 @@ def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control
 
 
 def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int, yes: bool) -> Report:
-    from spawner_limits.bench.engine import Engine, reachable  # noqa: PLC0415
     from spawner_limits.cli.usage_line import live  # noqa: PLC0415
+    from spawner_limits.clients.own_containers import Engine, reachable  # noqa: PLC0415
     from spawner_limits.verify.run import Prover  # noqa: PLC0415
 
     hub, engine = hubs.connect(url, scopes=_SCOPES), Engine(connect_by=Deadline.after(seconds))

@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.bench import interrupt
-from spawner_limits.bench.engine import kill
+from spawner_limits import interrupt
+from spawner_limits.clients.own_containers import kill
 from spawner_limits.conformance.case import CannotError, Case, Group
 from spawner_limits.conformance.setting import Setting, hold, made
 from spawner_limits.conformance.swap import warned
@@ -23,7 +23,7 @@ from spawner_limits.units import MIB
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spawner_limits.bench.engine import Command
+    from spawner_limits.clients.own_containers import Command
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.engines.enforcement import CgroupVersion

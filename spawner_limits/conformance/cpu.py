@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from spawner_limits import units
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt, units
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.setting import Setting, expected, hold, made, read_back
 from spawner_limits.conformance.trial import sampler
@@ -27,7 +26,7 @@ from spawner_limits.report.plot import Plot, Point
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from spawner_limits.bench.engine import Command
+    from spawner_limits.clients.own_containers import Command
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.proof.evidence import Evidence, Verdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits import units
-from spawner_limits.bench.engine import RefusedError
+from spawner_limits.clients.own_containers import RefusedError
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.cpu import IDLE, QUOTAS, SPIN_S, counters, pressed, quota
 from spawner_limits.conformance.setting import Behind, Setting, made

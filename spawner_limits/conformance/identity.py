@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from spawner_limits.bench.engine import kill
+from spawner_limits.clients.own_containers import kill
 from spawner_limits.conformance.case import Case, Group
 from spawner_limits.conformance.loads import EVERY, LIMITED, waiting
 from spawner_limits.conformance.setting import Setting, made

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.conformance.setting import Setting, made
 from spawner_limits.conformance.trial import START_S
@@ -20,7 +20,7 @@ from spawner_limits.units import MIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from spawner_limits.bench.engine import Command
+    from spawner_limits.clients.own_containers import Command
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.proof.evidence import Evidence

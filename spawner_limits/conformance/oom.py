@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.bench.engine import kill
+from spawner_limits.clients.own_containers import kill
 from spawner_limits.conformance.case import Case, Group
 from spawner_limits.conformance.loads import (
     FOUR_TIMES,
@@ -41,7 +41,7 @@ from spawner_limits.units import MIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from spawner_limits.bench.engine import Command
+    from spawner_limits.clients.own_containers import Command
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.kernel.snapshot import Snapshot

@@ -12,8 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from spawner_limits import units
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt, units
 from spawner_limits.bench.contest import idlest
 from spawner_limits.conformance.case import Case, Group, Pace
 from spawner_limits.conformance.setting import Setting, expected, hold, made

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
-from spawner_limits.bench.engine import RefusedError
+from spawner_limits.clients.own_containers import RefusedError
 from spawner_limits.conformance.case import Case, Group
 from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, LONG_S, SAMPLE_S, limited, pressed
 from spawner_limits.conformance.setting import Setting, made

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import requests
 from docker.errors import DockerException
 
-from spawner_limits import __version__
-from spawner_limits.bench import interrupt
-from spawner_limits.bench.engine import Engine, unreachable
+from spawner_limits import __version__, interrupt
+from spawner_limits.clients.own_containers import Engine, unreachable
 from spawner_limits.conformance.case import CannotError, ConformanceReport, Control, Pace, Result
 from spawner_limits.conformance.trial import Bench, Memo
 from spawner_limits.errors import LimitsError, UnreachableError

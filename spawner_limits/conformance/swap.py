@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.setting import Setting, hold, made
 from spawner_limits.conformance.update import lift

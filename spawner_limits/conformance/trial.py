@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import docker.errors
 
-from spawner_limits.bench import interrupt
-from spawner_limits.bench.engine import Command
+from spawner_limits import interrupt
 from spawner_limits.bench.guard import Guard
+from spawner_limits.bench.host import host_of
 from spawner_limits.clients.engine import RefusedError
+from spawner_limits.clients.own_containers import Command
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.reader import Reader
@@ -28,7 +29,7 @@ from spawner_limits.proof.evidence import Evidence, Load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from spawner_limits.bench.engine import Container, Engine
+    from spawner_limits.clients.own_containers import Container, Engine
     from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.kernel.cgroups import Cgroup
     from spawner_limits.kernel.snapshot import Snapshot
@@ -49,7 +50,7 @@ class Bench:
     def __init__(self, engine: Engine, image: str, memo: Memo | None = None) -> None:
         """`memo`: shared by the benches of one run."""
         self.engine, self.image = engine, image
-        self.host: Host = engine.host()
+        self.host: Host = host_of(engine)
         self.page_size_bytes = os.sysconf("SC_PAGE_SIZE")
         self._memo = memo or Memo()
         self._used: set[str] = set()

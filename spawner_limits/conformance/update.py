@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.cpu import WARM_UP_S, quota, spinning, usage_plot
 from spawner_limits.conformance.setting import Setting, expected, hold, made
@@ -28,7 +28,7 @@ from spawner_limits.units import MIB, format_cores, format_size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from spawner_limits.bench.engine import Command
+    from spawner_limits.clients.own_containers import Command
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.conformance.trial import Bench
     from spawner_limits.engines.enforcement import CgroupVersion

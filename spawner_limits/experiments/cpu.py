@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from spawner_limits import units
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt, units
 from spawner_limits.conformance.cpu import WARM_UP_S, spinning
 from spawner_limits.conformance.setting import Setting, hold, made
 from spawner_limits.conformance.trial import sampler

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.conformance.setting import Setting, made
 from spawner_limits.conformance.trial import probe

@@ -9,21 +9,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from spawner_limits.state_folder import state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from pathlib import Path
 
 Event = Literal["attested", "oom", "applied", "ended"]
 _EVENTS = frozenset(get_args(Event))
-VARIABLE = "SPAWNER_LIMITS_RECORDS"
-_DIRECTORY = Path("/run/spawner-limits")
 _SUFFIX = ".jsonl"
 _LOCK = ".lock"
 _KEPT_S = 7 * 24 * 3600
@@ -118,10 +117,5 @@ def _record(line: bytes) -> Record | None:
 
 
 def usual() -> Records:
-    """Where this account keeps them: `SPAWNER_LIMITS_RECORDS`, else root's place, else a directory of its own."""
-    if given := os.environ.get(VARIABLE):
-        return Records(Path(given))
-    if os.geteuid() == 0:
-        return Records(_DIRECTORY)
-    own = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Records(Path(own) / f"spawner-limits-{os.geteuid()}")
+    """Where this account keeps them."""
+    return Records(state_folder())

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 
-from spawner_limits import __version__
-from spawner_limits.bench import interrupt, presses
+from spawner_limits import __version__, interrupt
+from spawner_limits.bench import presses
 from spawner_limits.bench.contest import contest
-from spawner_limits.bench.engine import Command
 from spawner_limits.bench.guard import Guard
+from spawner_limits.bench.host import host_of
+from spawner_limits.clients.own_containers import Command
 from spawner_limits.deadline import Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
@@ -37,8 +38,8 @@ from spawner_limits.verify.whose import replaced, server_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from spawner_limits.bench.engine import Container, Engine
     from spawner_limits.clients.hub_api import Hub
+    from spawner_limits.clients.own_containers import Container, Engine
     from spawner_limits.engines.enforcement import Enforcement
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.evidence import Contest
@@ -150,7 +151,7 @@ class Prover:
         )
 
     def _report(self, started: str, trials: Sequence[Trial]) -> Report:
-        return Report(trials=tuple(trials), host=self.engine.host(), started=started, version=__version__)
+        return Report(trials=tuple(trials), host=host_of(self.engine), started=started, version=__version__)
 
     # -- containers ----------------------------------------------------------------------------------------------
 
@@ -308,7 +309,7 @@ class Prover:
         return Evidence(
             snapshots=tuple(taken),
             load=load,
-            host=self.engine.host(),
+            host=host_of(self.engine),
             page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
             strays=dict(guard.strays),
         )

@@ -18,8 +18,8 @@ from spawner_limits.policy.entitlement import Entitlement
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spawner_limits.bench.engine import Container, Engine
     from spawner_limits.clients.hub_api import Hub
+    from spawner_limits.clients.own_containers import Container, Engine
 
 _SHORT = 12
 

@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 import docker
 from demo.hub import DemoHub
-from spawner_limits.lifecycle.records import VARIABLE
+from spawner_limits.state_folder import VARIABLE
 from tests.conftest import MINIMAL
 from tests.e2e.engines import OwnEngine
 

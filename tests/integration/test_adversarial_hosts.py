@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spawner_limits.bench.engine import Engine
+from spawner_limits.clients.own_containers import Engine
 from spawner_limits.engines import labels
 from spawner_limits.kernel import processes
 from spawner_limits.kernel.cgroups import CgroupError, Whereabouts, find

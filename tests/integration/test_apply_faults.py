@@ -20,7 +20,7 @@ from spawner_limits.kernel.cgroups import find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.lifecycle import apply, plan
 from spawner_limits.lifecycle.in_force import last_applied
-from spawner_limits.lifecycle.records import VARIABLE
+from spawner_limits.state_folder import VARIABLE
 from spawner_limits.units import MIB
 from tests.conftest import COMMAND
 from tests.integration.conftest import eventually

@@ -17,9 +17,10 @@ from spawner_limits.engines.docker import translate
 from spawner_limits.lifecycle import apply, plan
 from spawner_limits.lifecycle.in_force import last_applied
 from spawner_limits.lifecycle.node import Node
-from spawner_limits.lifecycle.records import VARIABLE, Records
+from spawner_limits.lifecycle.records import Records
 from spawner_limits.policy.parse import load
 from spawner_limits.policy.resolve import resolve
+from spawner_limits.state_folder import VARIABLE
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL, kernel, spawner_limits
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from spawner_limits.bench.engine import Engine
+from spawner_limits.clients.own_containers import Engine
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UsageError
 from spawner_limits.proof.overhead.experiment import measure
@@ -166,7 +166,7 @@ def test_the_time_is_over(client, engine, image):
 RUN = """
 import sys
 from spawner_limits.proof import interrupt
-from spawner_limits.bench.engine import Engine
+from spawner_limits.clients.own_containers import Engine
 from spawner_limits.proof.overhead.experiment import measure
 from tests.integration.test_overhead_runs import sleeping
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.bench.engine import Engine
+from spawner_limits.clients.own_containers import Engine
 from spawner_limits.conformance.loads import LIMIT_BYTES
 from spawner_limits.conformance.sockets import CASES, LIMIT_FILE
 from spawner_limits.conformance.suite import measure

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from spawner_limits.bench.made import Made, UnusableError, new_name
 from spawner_limits.clients.hub_api import Hub
+from spawner_limits.clients.made import Made, UnusableError, new_name
 from spawner_limits.engines import labels
 from spawner_limits.kernel.cgroups import find
 from spawner_limits.policy.entitlement import Entitlement, Grant

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.bench.engine import RefusedError
+from spawner_limits.clients.own_containers import RefusedError
 from spawner_limits.conformance import cpu, cpu_edges, share
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load

@@ -16,7 +16,7 @@ import typer
 
 import spawner_limits
 from docs.generate import generated
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.cli.main import app
 from spawner_limits.engines import docker, kube, swarm
 from spawner_limits.errors import LimitsError, PolicyError

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spawner_limits.lifecycle.records import VARIABLE, Records, usual
+from spawner_limits.lifecycle.records import Records
+from spawner_limits.state_folder import VARIABLE, usual
 
 ONE, TWO = "a" * 64, "b" * 64
 

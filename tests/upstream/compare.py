@@ -19,7 +19,7 @@ import docker.errors
 import docker
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from spawner_limits.bench import interrupt
+from spawner_limits import interrupt
 from spawner_limits.errors import LimitsError, UnreachableError
 from tests.upstream.outcomes import Comparison, as_json, as_text, read, started, steadied
 from tests.upstream.suite import IMAGE, Suite, SuiteError, cache, environment, fetched, say, turn

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import docker.errors
 from dockerspawner import DockerSpawner
 
-from spawner_limits.bench.interrupt import uninterrupted
 from spawner_limits.errors import LimitsError
+from spawner_limits.interrupt import uninterrupted
 from spawner_limits.lifecycle import cgroup_parent
 from tests import locks
 

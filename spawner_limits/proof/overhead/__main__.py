@@ -8,8 +8,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from spawner_limits.bench import interrupt
-from spawner_limits.bench.engine import Engine, reachable
+from spawner_limits import interrupt
+from spawner_limits.clients.own_containers import Engine, reachable
 from spawner_limits.errors import LimitsError
 from spawner_limits.proof.overhead.experiment import MARGIN, PAIRS, SECONDS, measure, named
 from spawner_limits.proof.overhead.report import record

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from spawner_limits import __version__
+from spawner_limits.bench.host import host_of
 from spawner_limits.errors import UsageError
 from spawner_limits.proof.overhead.estimate import Pair
 from spawner_limits.proof.overhead.pair import RUN_S, Side, places
@@ -19,7 +20,7 @@ from spawner_limits.proof.overhead.workloads import WORKLOADS, disturbed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from spawner_limits.bench.engine import Engine
+    from spawner_limits.clients.own_containers import Engine
     from spawner_limits.proof.overhead.pair import Place
     from spawner_limits.proof.overhead.workloads import Program, Workload
 
@@ -93,7 +94,7 @@ def measure(  # noqa: PLR0913  each is an option of the command
         found = _run(sides, turns, workloads, began + seconds, say)
     return Overhead(
         rows=tuple(row(one, found.pairs[one.key], margin, seed, found.disturbed[one.program]) for one in workloads),
-        host=engine.host(),
+        host=host_of(engine),
         image=image,
         seed=seed,
         margin=margin,

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import docker.errors
 
-from spawner_limits.bench import interrupt
-from spawner_limits.bench.engine import Command
+from spawner_limits import interrupt
+from spawner_limits.clients.own_containers import Command
 from spawner_limits.errors import LimitsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from spawner_limits.bench.engine import Container, Engine
+    from spawner_limits.clients.own_containers import Container, Engine
     from spawner_limits.proof.overhead.workloads import Program
 
 RUN_S = 180

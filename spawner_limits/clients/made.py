@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from spawner_limits.engines import labels
-from spawner_limits.lifecycle import records
+from spawner_limits.state_folder import VARIABLE, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ Kind = Literal["container", "cgroup"]
 _NAME = re.compile(rf"({labels.TRIAL_NAME}[0-9a-f]{{32}})\.(container|cgroup)", re.ASCII)
 _DIRECTORY = "trials"
 REMEDY = (
-    f"give {records.VARIABLE} a directory of your own, and look for what is left with docker ps -a --filter "
+    f"give {VARIABLE} a directory of your own, and look for what is left with docker ps -a --filter "
     f"name={labels.TRIAL_NAME}"
 )
 """where nothing can be noted"""
@@ -136,7 +136,7 @@ class Made:
 
 def usual() -> Made:
     """Beside the records of containers."""
-    return Made(records.usual().directory / _DIRECTORY)
+    return Made(state_folder() / _DIRECTORY)
 
 
 def _opened(path: Path, name: str | None = None, parent: int | None = None) -> int:

@@ -6,7 +6,6 @@ Every container that is made here is noted by its name first (`made`), ends by i
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import sys
 import threading
@@ -23,21 +22,19 @@ from docker.utils import kwargs_from_env
 from docker.utils.socket import STDOUT, frames_iter
 
 import docker
-from spawner_limits.bench import made
-from spawner_limits.bench.interrupt import check, pause, uninterrupted
+from spawner_limits.clients import made
 from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.deadline import GRACE_S, Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
+from spawner_limits.interrupt import check, pause, uninterrupted
 from spawner_limits.kernel.cgroups import Cgroup, CgroupError, cgroup_mounts, find
-from spawner_limits.kernel.host import meminfo
 from spawner_limits.kernel.processes import identity, members
-from spawner_limits.proof.evidence import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from spawner_limits.bench.made import Kind, Made, Note
+    from spawner_limits.clients.made import Kind, Made, Note
     from spawner_limits.engines.enforcement import CgroupVersion
 
 _STOPPED_ANSWERING = (requests.RequestException, docker.errors.DockerException)
@@ -156,17 +153,6 @@ class Engine:
     def info(self) -> Mapping[str, Any]:
         """What `docker info` said when we connected."""
         return self._info
-
-    def host(self) -> Host:
-        """The machine and its engine, for the report."""
-        version, driver = self._info.get("ServerVersion", "?"), self.cgroup_driver
-        return Host(
-            cores=os.cpu_count() or 1,
-            memory_bytes=meminfo()["MemTotal"],
-            swap_bytes=meminfo()["SwapTotal"],
-            kernel=platform.release(),
-            engine=f"Docker {version}, cgroup v{self.cgroup_version}, {driver} driver",
-        )
 
     def inspect(self, container: str) -> Container:
         """A running container. UsageError when it does not run."""
