@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from http import HTTPStatus
@@ -197,16 +198,61 @@ class DockerEngine:
             self.inspect(container)
         return self._pids[container]
 
+    def state(self, container: str) -> Mapping[str, Any]:
+        """What the engine says of a container's processes, and of their end. GoneError."""
+        found: Mapping[str, Any] = self.inspected(container)["State"]
+        return found
+
     def rename(self, container: str, name: str) -> None:
         """Give a container another name. GoneError."""
         with translated():
             self.api.rename(container, name)
 
+    def image(self, image: str) -> Mapping[str, Any]:
+        """The configuration that an image gives its containers. GoneError."""
+        with translated():
+            found: dict[str, Any] = self.api.inspect_image(image)  # type: ignore[no-untyped-call]
+        return found.get("Config") or {}
+
     def variables(self, image: str) -> frozenset[str]:
         """The environment variables that an image sets itself. GoneError."""
+        return frozenset(text.partition("=")[0] for text in self.image(image).get("Env") or ())
+
+    def signal(self, container: str, name: str) -> None:
+        """Send a signal to a container's first process. GoneError, RefusedError where it does not run."""
         with translated():
-            found = self.api.inspect_image(image)  # type: ignore[no-untyped-call]
-        return frozenset(text.partition("=")[0] for text in (found.get("Config") or {}).get("Env") or ())
+            self.api.kill(container, signal=name)
+
+    def restart(self, container: str) -> None:
+        """End a container's processes at once, and start it again. GoneError."""
+        with translated():
+            self.api.restart(container, timeout=0)
+
+    @contextmanager
+    def paused(self, container: str) -> Iterator[None]:
+        """A container whose processes stand still for the time of the block. GoneError, RefusedError."""
+        with translated():
+            self.api.pause(container)
+        try:
+            yield
+        finally:
+            with translated():
+                self.api.unpause(container)
+
+    def stats(self, container: str) -> Mapping[str, Any]:
+        """One sample of `docker stats`, as the API has it. GoneError, RefusedError."""
+        with translated():
+            found: dict[str, Any] = self.api.stats(container, stream=False)
+        return found
+
+    def stats_stream(self, container: str) -> Iterator[Mapping[str, Any]]:
+        """A sample each second, until nobody asks for the next. GoneError; it ends with the container."""
+        api: Any = self.api
+        # the SDK's own generator leaves the answer to Python's finalizer, which complains on stderr
+        url = api._url("/containers/{0}/stats", container)  # noqa: SLF001
+        with translated(), closing(api._get(url, params={"stream": True}, stream=True)) as answer:  # noqa: SLF001
+            for line in answer.iter_lines():
+                yield json.loads(line)
 
     def networks_of(self, container: str) -> tuple[Mapping[str, Any], ...]:
         """What the engine tells of each network that a container is on. GoneError."""

@@ -22,8 +22,9 @@ from docker.utils import kwargs_from_env
 from docker.utils.socket import STDOUT, frames_iter
 
 import docker
+from spawner_limits.clients import engine as docker_engine
 from spawner_limits.clients import made
-from spawner_limits.clients.docker import DockerEngine
+from spawner_limits.clients.docker import DockerEngine, plain, translated, unreachable
 from spawner_limits.deadline import GRACE_S, Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
@@ -258,13 +259,13 @@ class Engine:
         except docker.errors.ImageNotFound as error:
             raise _no_image(image) from error
         except docker.errors.APIError as error:
-            raise RefusedError(f"Docker refuses a container with these limits: {_plain(error)}", "create") from error
+            raise RefusedError(f"Docker refuses a container with these limits: {plain(error)}", "create") from error
 
     def _start(self, name: str, image: str) -> None:
         try:
             self.client.start(name)
         except docker.errors.APIError as error:
-            raise RefusedError(f"Docker can't start a container of {image}: {_plain(error)}", "start") from error
+            raise RefusedError(f"Docker can't start a container of {image}: {plain(error)}", "start") from error
 
     def _started(self, name: str, image: str) -> tuple[Container, Cgroup]:
         container = self._alive(name, image)
@@ -307,7 +308,7 @@ class Engine:
             return
         except docker.errors.APIError as error:
             if error.status_code != requests.codes.conflict:
-                raise LimitsError(f"Docker can't remove the container {name}: {_plain(error)}") from error
+                raise LimitsError(f"Docker can't remove the container {name}: {plain(error)}") from error
             self._await_removal(name)
         except OvertimeError as error:
             raise _not_removed(name) from error
@@ -358,16 +359,10 @@ class Engine:
 def reachable() -> Iterator[None]:
     """UnreachableError for whatever the block found the engine not to do, and did not see coming."""
     try:
-        yield
-    except docker.errors.APIError as error:
-        raise UnreachableError(f"the Docker engine refused what it had to do: {_plain(error)}") from error
-    except _STOPPED_ANSWERING as error:
-        raise unreachable(error) from error
-
-
-def unreachable(error: BaseException) -> UnreachableError:
-    """The engine does not answer, said to a person."""
-    return UnreachableError(f"the Docker engine does not answer ({_plain(error)}); start it with docker/engine.sh")
+        with translated():
+            yield
+    except docker_engine.RefusedError as error:
+        raise UnreachableError(f"the Docker engine refused what it had to do: {error.words}") from error
 
 
 def _not_removed(name: str) -> LimitsError:
@@ -378,10 +373,6 @@ def _not_removed(name: str) -> LimitsError:
 
 def _no_image(image: str) -> UsageError:
     return UsageError(f"no image {image} on this machine; build it with docker/build.sh, or pull it with docker pull")
-
-
-def _plain(error: BaseException) -> str:
-    return str(getattr(error, "explanation", None) or error).strip().rstrip(".")
 
 
 def kill(pids: Iterable[int]) -> None:
@@ -428,7 +419,7 @@ class Command:
                 container.id, list(command), environment={**environment, _TRIAL_VARIABLE: self._mark}
             )["Id"]
         except docker.errors.APIError as error:
-            raise UsageError(f"container {container.name} can't run {command[0]}: {_plain(error)}") from error
+            raise UsageError(f"container {container.name} can't run {command[0]}: {plain(error)}") from error
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
@@ -448,7 +439,7 @@ class Command:
         except OvertimeError as error:
             self.problem = str(error)
         except (*_STOPPED_ANSWERING, OSError) as error:
-            self.problem = f"the engine stopped answering: {_plain(error)}"
+            self.problem = f"the engine stopped answering: {plain(error)}"
 
     @property
     def running(self) -> bool:

@@ -12,11 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import requests
-from docker.errors import DockerException
-
 from spawner_limits import __version__, interrupt
-from spawner_limits.clients.own_containers import Engine, unreachable
+from spawner_limits.clients.own_containers import Engine, reachable
 from spawner_limits.conformance.case import CannotError, ConformanceReport, Control, Pace, Result
 from spawner_limits.conformance.trial import Bench, Memo
 from spawner_limits.errors import LimitsError, UnreachableError
@@ -195,13 +192,12 @@ def measure(case: AnyCase, bench: Bench) -> Result:
         reason = f"cgroup v{bench.version} has no such thing"
         return replace(_unknown(case, bench.version, reason, "", began), applies=False)
     try:
-        evidence = case.press(bench, case.limited)
-        verdicts = case.judge(evidence)
-        control = _control(case, bench)
+        with reachable():
+            evidence = case.press(bench, case.limited)
+            verdicts = case.judge(evidence)
+            control = _control(case, bench)
     except CannotError as error:
         return _unknown(case, bench.version, str(error), error.remedy, began)
-    except (requests.RequestException, DockerException) as error:
-        raise unreachable(error) from error
     except UnreachableError:
         raise
     except (LimitsError, CgroupError) as error:

@@ -13,12 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import docker.errors
-
 from spawner_limits import interrupt
 from spawner_limits.bench.guard import Guard
 from spawner_limits.bench.host import host_of
-from spawner_limits.clients.engine import RefusedError
+from spawner_limits.clients.engine import GoneError, RefusedError
 from spawner_limits.clients.own_containers import Command
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.kernel.cgroups import CgroupError, find
@@ -273,10 +271,9 @@ class Subject:
     def inspected(self) -> Mapping[str, Any]:
         """What `docker inspect` says now; empty when the container is gone."""
         try:
-            found: Mapping[str, Any] = self.bench.engine.client.inspect_container(self.container.id)
-        except docker.errors.NotFound:
+            return self.bench.engine.docker.inspected(self.container.id)
+        except GoneError:
             return {}
-        return found
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -301,8 +298,8 @@ class Subject:
 
     def signal(self, name: str) -> None:
         """Send a signal to the container's first process; one that has ended needs none."""
-        with suppress(docker.errors.APIError):
-            self.bench.engine.client.kill(self.container.id, signal=name)
+        with suppress(RefusedError):
+            self.bench.engine.docker.signal(self.container.id, name)
 
     def update(self, **changes: Any) -> str | None:
         """`docker update` with the API's own keys (`CpuQuota=50000`); `None`, or what the engine answered."""

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import docker.errors
-
 from spawner_limits import interrupt
+from spawner_limits.clients.engine import RefusedError
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.cpu import WARM_UP_S, quota, spinning, usage_plot
 from spawner_limits.conformance.setting import Setting, expected, hold, made
@@ -192,8 +191,8 @@ def _asked_of_the_engine(what: str) -> Iterator[None]:
     """CannotError for what the engine refuses."""
     try:
         yield
-    except docker.errors.APIError as error:
-        raise CannotError(f"the engine can't {what} a container: {error.explanation or error}") from error
+    except RefusedError as error:
+        raise CannotError(f"the engine can't {what} a container: {error.words}") from error
 
 
 # -- 57: CPU quota -------------------------------------------------------------------------------------------------
@@ -408,7 +407,7 @@ def _press_restart(bench: Bench, setting: Setting) -> Lasting:
     with made(bench, Setting(limits=_BEFORE)) as subject:
         changed = change(subject, _AFTER)
         with _asked_of_the_engine("restart"):
-            bench.engine.client.restart(subject.container.id, timeout=0)
+            bench.engine.docker.restart(subject.container.id)
         # another first process, and so another cgroup
         with Subject(bench, bench.engine.inspect(subject.container.id)) as again:
             lift(again, setting.behind.get(bench.version, {}))
@@ -417,14 +416,9 @@ def _press_restart(bench: Bench, setting: Setting) -> Lasting:
 
 def _press_paused(bench: Bench, setting: Setting) -> Lasting:
     with made(bench, Setting(limits=_BEFORE)) as subject:
-        client, container = bench.engine.client, subject.container.id
-        with _asked_of_the_engine("pause"):
-            client.pause(container)
-        try:
+        with _asked_of_the_engine("pause"), bench.engine.docker.paused(subject.container.id):
             changed = change(subject, _AFTER)
             frozen = _frozen(subject)
-        finally:
-            client.unpause(container)
         lift(subject, setting.behind.get(bench.version, {}))
         return _pressed(subject, changed, frozen)
 

@@ -6,16 +6,15 @@ moby `daemon/stats/collector_unix.go`: the host's CPU time is fields 1 to 7 of t
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-import docker.errors
-import requests
+from spawner_limits.clients.engine import RefusedError
+from spawner_limits.errors import LimitsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +97,7 @@ class Stats:
     """`docker stats` of one container while the block runs: a sample a second, in `samples`."""
 
     def __init__(self, subject: Subject) -> None:
-        self._client: Any = subject.bench.engine.client
+        self._engine = subject.bench.engine.docker
         self._id = subject.container.id
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -114,21 +113,17 @@ class Stats:
 
     def _follow(self) -> None:
         # the container may end first, and the engine: who presses it finds out, and says so
-        with suppress(docker.errors.DockerException, requests.RequestException, OSError):
-            # the SDK's own generator leaves the answer to Python's finalizer, which complains on stderr
-            url = self._client._url("/containers/{0}/stats", self._id)  # noqa: SLF001
-            with closing(self._client._get(url, params={"stream": True}, stream=True)) as answer:  # noqa: SLF001
-                for line in answer.iter_lines():
-                    self.samples.append(sample(json.loads(line), time.monotonic_ns()))
-                    if self._done.is_set():
-                        return
+        with suppress(LimitsError, OSError):
+            for document in self._engine.stats_stream(self._id):
+                self.samples.append(sample(document, time.monotonic_ns()))
+                if self._done.is_set():
+                    return
 
 
 def once(subject: Subject) -> Sample | None:
     """One sample, for its memory; `None` when the engine gives none."""
-    client = subject.bench.engine.client
     try:
-        document = client.stats(subject.container.id, stream=False)
-    except docker.errors.APIError:
+        document = subject.bench.engine.docker.stats(subject.container.id)
+    except RefusedError:
         return None
     return sample(document, time.monotonic_ns())

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import docker.errors
-
 from spawner_limits import __version__, interrupt
 from spawner_limits.bench import presses
 from spawner_limits.bench.contest import contest
 from spawner_limits.bench.guard import Guard
 from spawner_limits.bench.host import host_of
+from spawner_limits.clients.engine import GoneError
 from spawner_limits.clients.own_containers import Command
 from spawner_limits.deadline import Deadline, OvertimeError
 from spawner_limits.engines import labels
@@ -331,10 +330,9 @@ class Prover:
     def _record(self, container: Container) -> Mapping[str, Any]:
         """What the engine says of the container's state; it may be gone, and forgotten."""
         try:
-            state: Mapping[str, Any] = self.engine.client.inspect_container(container.id)["State"]
-        except docker.errors.NotFound:
+            return self.engine.docker.state(container.id)
+        except GoneError:
             return {"Running": False, "OOMKilled": None}
-        return state
 
     def _contest(self, container: Container, subject: _Subject) -> Contest | None:
         if "cpu_shares" not in subject.enforcement.ask:

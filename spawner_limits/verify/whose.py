@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import docker.errors
-
+from spawner_limits.clients.engine import GoneError
 from spawner_limits.engines import labels
 from spawner_limits.errors import UsageError
 from spawner_limits.policy.entitlement import Entitlement
@@ -32,8 +31,8 @@ def server_of(engine: Engine, hub: Hub, user: str, server: str = "") -> Containe
     """
     named = hub.container(user, server)
     try:
-        engine.client.inspect_container(named)
-    except docker.errors.NotFound as error:
+        engine.docker.state(named)
+    except GoneError as error:
         raise UsageError(
             f"the hub says that the server of {_whose(user, server)} is the container {named[:_SHORT]}, which is not "
             f"on this engine{_others(engine, user, server)}; run verify on the machine that it runs on"
@@ -72,13 +71,12 @@ def replaced(hub: Hub, user: str, container: Container, server: str = "") -> str
 def _given(engine: Engine, container: Container) -> Mapping[str, str]:
     """The labels of a container's creation. Of one that is its image's, nobody knows whether it was given, too."""
     try:
-        image = engine.client.inspect_image(container.image_id)  # type: ignore[no-untyped-call]
-    except docker.errors.ImageNotFound as error:
+        its = engine.docker.image(container.image_id).get("Labels") or {}
+    except GoneError as error:
         raise UsageError(
             f"the image of the container {container.name} is no longer on this engine, so nobody can tell its labels "
             "from the container's; have the hub start the server anew"
         ) from error
-    its = (image.get("Config") or {}).get("Labels") or {}
     return {name: text for name, text in container.labels.items() if its.get(name) != text}
 
 
@@ -94,7 +92,7 @@ def _without_limits(container: Container) -> str:
 def _others(engine: Engine, user: str, server: str) -> str:
     """Containers that say they are this server, and aren't: such as another hub's."""
     wanted = [f"{labels.USER}={user}", f"{labels.SERVER}={server}"]
-    names = sorted(one["Names"][0].lstrip("/") for one in engine.client.containers(filters={"label": wanted}))
+    names = sorted(one["Names"][0].lstrip("/") for one in engine.docker.listed(label=wanted, status=["running"]))
     return f" (here, but not this hub's: {', '.join(names)})" if names else ""
 
 
