@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.hinted import OPENBLAS
 from benchmarks.table import table
-from spawner_limits.clients.own_containers import Command, Engine
+from spawner_limits.clients.own_commands import Command
+from spawner_limits.clients.own_containers import Engine
 from spawner_limits.engines.docker import translate
 from spawner_limits.errors import LimitsError
 from spawner_limits.kernel.reader import Reader

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from spawner_limits.clients.own_containers import Command, Container, Engine
+from typing import TYPE_CHECKING
+
+from spawner_limits.clients.own_commands import Command
+
+if TYPE_CHECKING:
+    from spawner_limits.clients.own_containers import Container, Engine
 
 _SCRIPT = """
 end=$(($(date +%s) + $0))

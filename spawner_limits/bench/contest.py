@@ -26,7 +26,8 @@ from spawner_limits.proof.tolerances import SATURATED
 from spawner_limits.units import MIB, cpus_in
 
 if TYPE_CHECKING:
-    from spawner_limits.clients.own_containers import Command, Container, Engine
+    from spawner_limits.clients.own_commands import Command
+    from spawner_limits.clients.own_containers import Container, Engine
     from spawner_limits.deadline import Deadline
     from spawner_limits.kernel.snapshot import Snapshot
 

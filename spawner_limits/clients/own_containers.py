@@ -8,18 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-import uuid
 from contextlib import closing, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import docker.errors
 import requests
 from docker.utils import kwargs_from_env
-from docker.utils.socket import STDOUT, frames_iter
 
 import docker
 from spawner_limits.clients import engine as docker_engine
@@ -38,18 +34,15 @@ if TYPE_CHECKING:
     from spawner_limits.clients.made import Kind, Made, Note
     from spawner_limits.engines.enforcement import CgroupVersion
 
-_STOPPED_ANSWERING = (requests.RequestException, docker.errors.DockerException)
-_TRIAL_VARIABLE = "SPAWNER_LIMITS_TRIAL"
+STOPPED_ANSWERING = (requests.RequestException, docker.errors.DockerException)
 _PATIENCE_S = 60
 _ANSWER_S = 10
 """an engine that takes longer over a ping is taken for gone"""
-_GRACE_S = 10
+ENGINE_GRACE_S = 10
 """for what the engine is doing already: an end that it must notice, a removal"""
-_EVIDENCE_S = GRACE_S / 2
+EVIDENCE_S = GRACE_S / 2
 """after a deadline: for what ends a load, and for what is still asked of the engine; the rest is for removing"""
-_KEPT_BYTES = 1 << 18
-"""of each stream of a load, the end; a load may print without end"""
-_PASSES = 50
+PASSES = 50
 _NOTICE_S = 1
 
 
@@ -110,7 +103,7 @@ class Engine:
             with closing(_Client(connect_by or self.deadline)) as client:
                 self._info: dict[str, Any] = client.info()
             self.client: docker.APIClient = _Client(self.deadline, version=str(client.api_version))
-        except (*_STOPPED_ANSWERING, OvertimeError) as error:
+        except (*STOPPED_ANSWERING, OvertimeError) as error:
             raise unreachable(error) from error
 
     @contextmanager
@@ -119,7 +112,7 @@ class Engine:
 
         Up to half of `GRACE_S` after it, it still ends a load and answers; in the other half containers are removed.
         """
-        with self._asked_until(deadline.later(_EVIDENCE_S)) as bound:
+        with self._asked_until(deadline.later(EVIDENCE_S)) as bound:
             bound.deadline = deadline
             yield bound
 
@@ -128,7 +121,7 @@ class Engine:
         bound = copy(self)
         try:
             bound.client = _Client(deadline, version=str(self.client.api_version))
-        except _STOPPED_ANSWERING as error:
+        except STOPPED_ANSWERING as error:
             raise unreachable(error) from error
         try:
             yield bound
@@ -318,7 +311,7 @@ class Engine:
     def _await_removal(self, name: str) -> None:
         """Somebody else is removing it: the engine itself after its end, or the next `verify`."""
         try:
-            self.client.wait(name, timeout=_GRACE_S, condition="removed")
+            self.client.wait(name, timeout=ENGINE_GRACE_S, condition="removed")
         except docker.errors.NotFound:
             return
         except (requests.RequestException, OvertimeError) as error:
@@ -382,112 +375,16 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _keep(kept: bytearray, new: bytes | None) -> None:
-    kept += new or b""
-    del kept[:-_KEPT_BYTES]
-
-
 def _remove_cgroups(name: str) -> bool:
     """Remove a cgroup that the engine made for containers of ours, and left: it is empty by now, or soon."""
     # of that very name; as systemd's slice it can have no dashes
     names = (name, f"{name.replace('-', '_')}.slice")
-    for _ in range(_PASSES):
+    for _ in range(PASSES):
         left = [path for mount in cgroup_mounts() for one in names if (path := mount / one).is_dir()]
         for path in left:
             with suppress(OSError):
                 path.rmdir()
         if not left:
             return True
-        pause(_GRACE_S / _PASSES)
+        pause(ENGINE_GRACE_S / PASSES)
     return False
-
-
-class Command:
-    """A command in a container, running in a thread of its own; what it starts can be ended by `stop`."""
-
-    def __init__(
-        self, engine: Engine, container: Container, command: Sequence[str], *, environment: Mapping[str, str] = {}
-    ) -> None:
-        """Start it. UsageError when the container can't run it."""
-        self._engine, self._container = engine, container
-        self._mark = uuid.uuid4().hex
-        self._stdout, self._stderr = bytearray(), bytearray()
-        self.exit_code: int | None = None
-        self.problem: str | None = None
-        try:
-            self._exec: str = engine.client.exec_create(
-                container.id, list(command), environment={**environment, _TRIAL_VARIABLE: self._mark}
-            )["Id"]
-        except docker.errors.APIError as error:
-            raise UsageError(f"container {container.name} can't run {command[0]}: {plain(error)}") from error
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
-
-    def _follow(self) -> None:
-        try:
-            stream: Any = self._engine.client.exec_start(self._exec, socket=True)
-            try:
-                for kind, text in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]
-                    _keep(self._stdout if kind == STDOUT else self._stderr, text)
-            finally:
-                # left to the garbage collector, it complains that it is closed already (Python 3.14)
-                stream._response.close()  # noqa: SLF001
-                stream.close()
-            self.exit_code = self._engine.client.exec_inspect(self._exec)["ExitCode"]
-        except docker.errors.NotFound:  # gone with its container: nobody knows its exit code any more
-            return
-        except OvertimeError as error:
-            self.problem = str(error)
-        except (*_STOPPED_ANSWERING, OSError) as error:
-            self.problem = f"the engine stopped answering: {plain(error)}"
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs still, as far as the engine lets us know."""
-        return self._thread.is_alive()
-
-    @property
-    def stdout(self) -> str:
-        """What it has printed so far; of much, the end."""
-        return self._stdout.decode(errors="replace")
-
-    @property
-    def stderr(self) -> str:
-        """What it has complained of so far; of much, the end."""
-        return self._stderr.decode(errors="replace")
-
-    @property
-    def pid(self) -> int:
-        """Its process id on the host; 0 before it has one."""
-        return int(self._engine.client.exec_inspect(self._exec)["Pid"])
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for its end; whether it came."""
-        self._thread.join(seconds)
-        return not self.running
-
-    def stop(self) -> None:
-        """End it and everything that it started, also what was handed to the container's first process since.
-
-        What can't be ended in time, such as in a container that somebody paused, is told in `problem`.
-        """
-        end = Deadline.after(self._engine.deadline.later(_EVIDENCE_S).within(_GRACE_S) or _GRACE_S)
-        while not end.passed:
-            kill(self._processes())
-            # what was only just started can't be told from the engine's own yet; what forks may have got ahead
-            if self.wait(end.within(_GRACE_S / _PASSES) or 0) and not self._processes():
-                return
-        if left := self._processes():
-            pids = " ".join(map(str, left))
-            told = f"its processes can't be ended (is the container paused?); let it go on, then: kill -9 {pids}"
-            self.problem = f"{self.problem}; {told}" if self.problem else told
-
-    def _processes(self) -> list[int]:
-        with suppress(CgroupError):
-            return [pid for pid in members(self._engine.cgroup(self._container)) if self._is_ours(pid)]
-        return []
-
-    def _is_ours(self, pid: int) -> bool:
-        with suppress(OSError):
-            return f"{_TRIAL_VARIABLE}={self._mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-        return False

@@ -26,7 +26,7 @@ from spawner_limits.report.plot import Plot, Point
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from spawner_limits.clients.own_containers import Command
+    from spawner_limits.clients.own_commands import Command
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.proof.evidence import Evidence, Verdict

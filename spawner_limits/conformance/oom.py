@@ -41,7 +41,7 @@ from spawner_limits.units import MIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from spawner_limits.clients.own_containers import Command
+    from spawner_limits.clients.own_commands import Command
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.kernel.snapshot import Snapshot

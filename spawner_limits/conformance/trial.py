@@ -17,7 +17,7 @@ from spawner_limits import interrupt
 from spawner_limits.bench.guard import Guard
 from spawner_limits.bench.host import host_of
 from spawner_limits.clients.engine import GoneError, RefusedError
-from spawner_limits.clients.own_containers import Command
+from spawner_limits.clients.own_commands import Command
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.reader import Reader

@@ -27,7 +27,7 @@ from spawner_limits.units import MIB, format_cores, format_size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from spawner_limits.clients.own_containers import Command
+    from spawner_limits.clients.own_commands import Command
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.conformance.trial import Bench
     from spawner_limits.engines.enforcement import CgroupVersion

@@ -25,7 +25,7 @@ from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.kmsg import KernelLog, logged_kills
 from spawner_limits.kernel.oom import OomFiles
 from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, ServerExit, cause, lasting
-from spawner_limits.lifecycle.in_force import in_force
+from spawner_limits.lifecycle.in_force import completed
 from spawner_limits.lifecycle.kill_count import KillCount
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spawner_limits.clients.docker import DockerEngine
-    from spawner_limits.clients.engine import Server
     from spawner_limits.kernel.kmsg import LoggedKill
     from spawner_limits.lifecycle.exit_reason import Owned
     from spawner_limits.lifecycle.records import Record, Records
@@ -185,7 +184,7 @@ class Watcher:
         except (RefusedError, UnreachableError) as error:
             self._log.warning("The engine does not say how the server of %s is: %s", one.server.name, error)
         else:
-            one.server = _completed(one.server, found, self._records)
+            one.server = completed(one.server, found, self._records)
             if found.runs:
                 self._open(one, pid, found.started)
             else:
@@ -385,17 +384,6 @@ class Watcher:
             return None
         told = [one for one in self._recorded(container) if one.event == "ended"]
         return ServerExit.read({**told[-1].details, "at": told[-1].at.isoformat()}) if told else None
-
-
-def _completed(owned: Owned, found: Server, records: Records) -> Owned:
-    """With the limit in force, and the rule that it came from."""
-    limit = found.asked.get("Memory") or None
-    try:
-        entitlement = in_force(found, records)
-    except OSError:  # as told where they are written
-        entitlement = found.entitlement
-    grant = entitlement.grants.get("mem_limit") if entitlement is not None else None
-    return replace(owned, limit_bytes=limit, rule=grant.rule if grant is not None and grant.value == limit else None)
 
 
 def _resolve(future: Future[ServerExit | None], end: ServerExit | None) -> None:

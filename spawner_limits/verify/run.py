@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +15,7 @@ from spawner_limits.bench.contest import contest
 from spawner_limits.bench.guard import Guard
 from spawner_limits.bench.host import host_of
 from spawner_limits.clients.engine import GoneError
-from spawner_limits.clients.own_containers import Command
+from spawner_limits.clients.own_commands import Command
 from spawner_limits.deadline import Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
@@ -32,6 +30,7 @@ from spawner_limits.proof.evidence import Evidence, Load, Origin, Outcome, Repor
 from spawner_limits.proof.judge import judge
 from spawner_limits.report import words
 from spawner_limits.spawners import notebook
+from spawner_limits.verify.load import EXECUTED, LONGEST, called, complaint, execution, promises, said
 from spawner_limits.verify.whose import replaced, server_of
 
 if TYPE_CHECKING:
@@ -48,22 +47,6 @@ MARGIN_S = 120
 ENDED = "the container ended before its load did"
 _MOST_SHARES = 262_144
 """that the Linux kernel takes"""
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # IPython's tracebacks have them, wherever they go
-_LINES, _LONGEST = 40, 400
-EXECUTED = ("jupyter", "nbconvert", "--execute", notebook.NAME)
-"""what the notebook's execution is called in reports"""
-
-# the executed copy goes to a directory of its own: a user's notebook stays as it is
-_EXECUTE = """
-[ -f "$1" ] || { echo "the notebook was not copied: $1 is not in the container; the hub's log says why" >&2; exit 1; }
-d=$(mktemp -d) || exit 1
-trap 'rm -rf "$d"' EXIT
-cd "$(dirname "$1")" || exit 1
-MNIST_EVIDENCE="$d/evidence" jupyter nbconvert --to notebook --execute --output-dir "$d" "$(basename "$1")"
-code=$?
-cat "$d/evidence" 2>/dev/null
-exit $code
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,12 +156,12 @@ class Prover:
         if path is None:
             problem = "the hub copies no notebook into this server (copy_notebook is off)"
             return self._idle_trial(container, subject, problem)
-        return self._trial(container, subject, _execution(path))
+        return self._trial(container, subject, execution(path))
 
     def _own_container(
         self, image: str, subject: _Subject, command: Sequence[str], host_config: Mapping[str, Any]
     ) -> Trial:
-        environment = _promises(subject.limits)
+        environment = promises(subject.limits)
         seconds = self.seconds + MARGIN_S
         with (
             self._timed() as timed,
@@ -190,7 +173,7 @@ class Prover:
                 return timed._trial(container, subject, command)  # noqa: SLF001  of this class
             place = notebook.Place()
             notebook.copy(timed.engine.docker, container.id, place, notebook.packaged())
-            return timed._trial(container, subject, _execution(str(place.notebook)))  # noqa: SLF001  of this class
+            return timed._trial(container, subject, execution(str(place.notebook)))  # noqa: SLF001  of this class
 
     @contextmanager
     def _timed(self) -> Iterator[Prover]:
@@ -220,14 +203,14 @@ class Prover:
     # -- one trial -----------------------------------------------------------------------------------------------
 
     def _trial(self, container: Container, subject: _Subject, command: Sequence[str]) -> Trial:
-        self.watch.say(f"{subject.called}: pressing with {words.line(shlex.join(_called(command)))[:_LONGEST]}")
+        self.watch.say(f"{subject.called}: pressing with {words.line(shlex.join(called(command)))[:LONGEST]}")
         with Reader(self.engine.cgroup(container)) as reader:
             first = self._press(container, reader, subject, command)
             contest = None if first.load.problem == ENDED else self._contest(container, subject)
             evidence = replace(first, contest=contest)
             trial = _judged(subject, evidence)
             # in a control the notebook finds limits broken, and fails, as it must
-            if _called(command) != EXECUTED or not (subject.control or evidence.load.exit_code == 0):
+            if called(command) != EXECUTED or not (subject.control or evidence.load.exit_code == 0):
                 return trial
             return self._pressed_again(container, reader, subject, trial)
 
@@ -317,13 +300,13 @@ class Prover:
         record = self._record(container)
         problem = running.problem if record["Running"] else ENDED
         if problem is None and running.exit_code:
-            said = _COLOURS.sub("", running.stderr or running.stdout).strip().splitlines()
-            problem = f"the load ended with exit code {running.exit_code}" + (f": {said[-1].strip()}" if said else "")
+            last = complaint(running.stdout, running.stderr)
+            problem = f"the load ended with exit code {running.exit_code}" + (f": {last}" if last else "")
         return Load(
-            command=_called(command),
+            command=called(command),
             exit_code=running.exit_code,
             oom_killed=record["OOMKilled"],
-            said=_said(running.stdout),
+            said=said(running.stdout),
             problem=problem,
         )
 
@@ -379,34 +362,6 @@ def _unknown(trial: Trial, why: str) -> Trial:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _execution(path: str) -> tuple[str, ...]:
-    return ("sh", "-c", _EXECUTE, "sh", path)
-
-
-def _called(command: Sequence[str]) -> tuple[str, ...]:
-    """A command as people know it."""
-    return EXECUTED if _EXECUTE in command else tuple(command)
-
-
-def _said(stdout: str) -> tuple[str, ...]:
-    """The sentences in what a load printed: of the notebook's records the sentence, of others the line."""
-    return tuple(map(_sentence, stdout.strip().splitlines()[-_LINES:]))
-
-
-def _sentence(line: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return line[:_LONGEST]
-    return str(record["say"] if isinstance(record, dict) and "say" in record else line)[:_LONGEST]
-
-
-def _promises(limits: Limits) -> dict[str, str]:
-    """What the hub would tell the server of its limits."""
-    given = {"MEM_LIMIT": limits.mem_limit, "CPU_LIMIT": limits.cpu_limit, "PIDS_LIMIT": limits.pids_limit}
-    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def _origins(entitlement: Entitlement) -> tuple[Origin, ...]:

@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "clients/docker.py",
     "clients/docker_events.py",
     "clients/hub_api.py",
+    "clients/own_commands.py",
     "clients/own_containers.py",
     "spawners/docker.py",  # DockerSpawner's class, and what it raises
     "spawners/overrides.py",  # reads sizes as DockerSpawner does
@@ -24,7 +25,9 @@ ENTER = frozenset(
 """methods of the SDK's client that make, start, enter or copy; of `start`, those of a client"""
 MAY_ENTER = {
     "clients/archives.py": {"get_archive", "put_archive"},
-    "clients/own_containers.py": {"create_container", "start", "restart", "exec_create", "exec_start"},
+    "clients/docker.py": {"restart"},
+    "clients/own_commands.py": {"exec_create", "exec_start"},
+    "clients/own_containers.py": {"create_container", "start"},
     "spawners/docker.py": {"create_container"},  # the name of the call that DockerSpawner hands over
 }
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import docker.errors
 
 from spawner_limits import interrupt
-from spawner_limits.clients.own_containers import Command
+from spawner_limits.clients.own_commands import Command
 from spawner_limits.errors import LimitsError, UsageError
 
 if TYPE_CHECKING:
