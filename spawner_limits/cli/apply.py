@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from spawner_limits.bench.engine import reachable
 from spawner_limits.cli import context, output
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import plan as plans
+from spawner_limits.cli.policy_file import content
 from spawner_limits.errors import UsageError
+from spawner_limits.lifecycle.apply import apply_all, short
+from spawner_limits.lifecycle.plan import How
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,9 +44,6 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
     What needs a restart, and memory that is in use, stays as it is and is told.
     Exit code: 0 every server has what the policy gives, 1 one has not, 2 usage, 4 engine or hub not reachable.
     """
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
-    from spawner_limits.lifecycle.apply import apply_all  # noqa: PLC0415  the docker SDK
-
     if dry_run:
         plans.plan(users, file, under, hub, json)
     policy, engine, found = plans.made(file, under, hub, users)
@@ -60,8 +61,6 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
 def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
     """Say what may die, and go on only if that may be."""
-    from spawner_limits.lifecycle.plan import How  # noqa: PLC0415
-
     stuck = {context.whose(one.server): step.why for one in found for step in one.steps if step.how is How.IMPOSSIBLE}
     if stuck:
         told = "; ".join(f"{name}: {why}" for name, why in stuck.items())
@@ -70,8 +69,6 @@ def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
 
 def _has_changed(file: Path, policy: Policy) -> bool:
     """Whether the policy is another one by now; then what was done may be of yesterday, and that is told."""
-    from spawner_limits.cli.policy_file import content  # noqa: PLC0415  YAML
-
     try:
         is_same = hashlib.sha256(content(file)).hexdigest() == policy.sha256
     except UsageError:
@@ -102,8 +99,6 @@ def _lines(one: Applied) -> Iterator[str]:
             yield f"{step.field} is still {step.has}, the policy gives {step.gives}" + (
                 f": {step.why}" if step.why else ""
             )
-    from spawner_limits.lifecycle.apply import short  # noqa: PLC0415  the docker SDK
-
     yield from (f"the engine refused: {short(answer)}" for answer in one.refusals)
     yield from filter(None, (one.plan.problem, one.problem))
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spawner_limits.cli import host, output
+from spawner_limits.cli.policy_file import read
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import messages
+from spawner_limits.policy.lint import placed, review
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +62,6 @@ def check(
 
 def _reviewed(file: Path, machine: Machine, *, is_here: bool) -> tuple[Policy, Review]:
     """The policy and its review, the cautions with their places. PolicyError."""
-    from spawner_limits.cli.policy_file import read  # noqa: PLC0415  here and below: YAML, which --help need not wait for
-    from spawner_limits.policy.lint import placed, review  # noqa: PLC0415
-
     policy, data = read(file)
     found = review(policy, machine, now=datetime.now(UTC), version=host.cgroup_version() if is_here else None)
     return policy, replace(found, cautions=placed(found.cautions, data.decode("utf-8-sig")))

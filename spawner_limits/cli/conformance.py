@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spawner_limits.bench import interrupt
+from spawner_limits.bench.engine import reachable
 from spawner_limits.cli import output, reports
+from spawner_limits.cli.progress import progress
+from spawner_limits.conformance.cases import CASES
+from spawner_limits.conformance.report import full_table, table, to_html, to_json, to_junit
+from spawner_limits.conformance.report.listing import listing
+from spawner_limits.conformance.suite import Suite
 from spawner_limits.errors import UsageError
 from spawner_limits.policy.messages import near, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from rich.console import RenderableType
+    from collections.abc import Callable, Sequence
 
     from spawner_limits.conformance.case import AnyCase, ConformanceReport
 
@@ -54,7 +58,7 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
     if list_:
         if wanted:
             raise UsageError(f"--list runs nothing, so there is no report for --{next(iter(wanted))}")
-        output.show(_listed(cases))
+        output.show(listing(cases))
         raise typer.Exit
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
@@ -69,9 +73,6 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
 
 def _chosen(only: str | None, *, quick: bool) -> tuple[list[AnyCase], list[int]]:
     """The cases that are asked for, and the numbers of the others."""
-    # the docker SDK takes 0.2 s to import, which the other verbs need not wait for
-    from spawner_limits.conformance.cases import CASES  # noqa: PLC0415
-
     names = None if only is None else _names("--only", only, _known(CASES))
     chosen = [one for one in CASES if (names is None or names & _names_of(one)) and (one.quick or not quick)]
     if not chosen:
@@ -89,8 +90,6 @@ def _names_of(case: AnyCase) -> set[str]:
 
 
 def _accepted(accept: str | None) -> list[int]:
-    from spawner_limits.conformance.cases import CASES  # noqa: PLC0415
-
     if accept is None:
         return []
     return sorted(int(name) for name in _names("--accept", accept, [str(one.number) for one in CASES]))
@@ -114,32 +113,14 @@ def _expected(name: str, known: Sequence[str]) -> str:
     return f"expected {', '.join(groups)}{' or ' if groups else ''}a case's number, {numbers[0]} to {numbers[-1]}"
 
 
-def _listed(cases: Iterable[AnyCase]) -> RenderableType:
-    from spawner_limits.conformance.report.listing import listing  # noqa: PLC0415
-
-    return listing(cases)
-
-
 # -- run, and tell -----------------------------------------------------------------------------------------------
 
 
 def _run(image: str, cases: Sequence[AnyCase], left_out: list[int], accepted: list[int]) -> ConformanceReport:
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
-    from spawner_limits.cli.progress import progress  # noqa: PLC0415
-    from spawner_limits.conformance.suite import Suite  # noqa: PLC0415
-
     with reachable(), progress(len(cases)) as (begin, say):
         return Suite(image=image, begin=begin, say=say).run(cases, left_out=left_out, accepted=accepted)
 
 
 def _write(report: ConformanceReport, wanted: dict[str, str], *, verbose: bool) -> None:
-    from spawner_limits.conformance.report import (  # noqa: PLC0415
-        full_table,
-        table,
-        to_html,
-        to_json,
-        to_junit,
-    )
-
     renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
     reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)

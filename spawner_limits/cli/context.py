@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spawner_limits.bench import engine as bench
 from spawner_limits.cli import hub as hubs
+from spawner_limits.clients.hub_api import answers
 from spawner_limits.errors import UnreachableError
+from spawner_limits.lifecycle.host import machine
+from spawner_limits.lifecycle.ownership import policy_files
+from spawner_limits.lifecycle.plan import entitle
+from spawner_limits.lifecycle.records import usual
 from spawner_limits.policy.model import user_key
 
 if TYPE_CHECKING:
@@ -44,12 +50,7 @@ class Engine:
 
 def engine() -> Engine:
     """UnreachableError when none answers."""
-    # the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.bench import engine as proof  # noqa: PLC0415
-    from spawner_limits.lifecycle.host import machine  # noqa: PLC0415
-    from spawner_limits.lifecycle.records import usual  # noqa: PLC0415
-
-    found = proof.Engine()
+    found = bench.Engine()
     return Engine(client=found.client, records=usual(), machine=machine(found.cgroup_version))
 
 
@@ -63,16 +64,12 @@ class Rules:
 
     def entitle(self, server: Server, in_force: Entitlement | None) -> Entitlement:
         """What a server may use now."""
-        from spawner_limits.lifecycle.plan import entitle  # noqa: PLC0415
-
         groups = None if self.groups is None else self.groups.get(user_key(server.user))
         return entitle(self.policy, server, in_force, groups, now=datetime.now(UTC))
 
 
 def rules(policy: Policy, url: str) -> Rules:
     """`policy`, with everybody's groups by the hub at `url`; where none answers, that is told. UnreachableError."""
-    from spawner_limits.clients.hub_api import answers  # noqa: PLC0415
-
     if not os.environ.get(hubs.TOKEN):
         typer.echo(f"spawner-limits: no token in {hubs.TOKEN}, so groups are those of each server's start", err=True)
         return Rules(policy=policy, groups=None)
@@ -93,8 +90,6 @@ def divided(found: Iterable[Server], file: Path) -> tuple[tuple[Server, ...], tu
 
     A container that does not say is of the first, where it is found to be unknown.
     """
-    from spawner_limits.lifecycle.ownership import policy_files  # noqa: PLC0415  the docker SDK
-
     wanted = file.resolve()
     ours: list[Server] = []
     others: list[Server] = []
@@ -107,8 +102,6 @@ def divided(found: Iterable[Server], file: Path) -> tuple[tuple[Server, ...], tu
 
 def tell_others(others: Sequence[Server]) -> None:
     """Say which servers are left alone."""
-    from spawner_limits.lifecycle.ownership import policy_files  # noqa: PLC0415  the docker SDK
-
     if others:
         files = ", ".join(sorted({name for one in others for name in policy_files(one)}))
         count = "1 server was" if len(others) == 1 else f"{len(others)} servers were"

@@ -11,15 +11,18 @@ from rich.console import Console
 
 from spawner_limits import __version__
 from spawner_limits.bench import interrupt
+from spawner_limits.bench.engine import Engine, reachable
 from spawner_limits.cli import reports
+from spawner_limits.conformance.case import CannotError
+from spawner_limits.conformance.trial import Bench
 from spawner_limits.errors import UsageError
+from spawner_limits.experiments.experiment import Done, Stage
+from spawner_limits.experiments.listed import EXPERIMENTS, Entry
+from spawner_limits.experiments.report import table, to_html, to_json
 from spawner_limits.policy.messages import nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from spawner_limits.experiments.experiment import Done
-    from spawner_limits.experiments.listed import Entry
 
 
 def experiment(
@@ -53,10 +56,6 @@ def experiment(
 
 
 def _done(name: str, image: str | None, seconds: float | None) -> Done:
-    # the docker SDK takes 0.2 s to import, which the other verbs need not wait for
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
-    from spawner_limits.conformance.case import CannotError  # noqa: PLC0415
-
     entry = _entry(name)
     if seconds is not None and entry.seconds is None:
         raise UsageError(f"--seconds: {name} ends by itself; it is for cpu, sharing and shares")
@@ -69,18 +68,12 @@ def _done(name: str, image: str | None, seconds: float | None) -> Done:
 
 
 def _entry(name: str) -> Entry:
-    from spawner_limits.experiments.listed import EXPERIMENTS  # noqa: PLC0415
-
     if name not in EXPERIMENTS:
         raise UsageError(f"{shown(name)}: no such experiment; {nearest(name, tuple(EXPERIMENTS))}")
     return EXPERIMENTS[name]
 
 
 def _run(entry: Entry, image: str, seconds: float) -> Done:
-    from spawner_limits.bench.engine import Engine  # noqa: PLC0415
-    from spawner_limits.conformance.trial import Bench  # noqa: PLC0415
-    from spawner_limits.experiments.experiment import Done, Stage  # noqa: PLC0415
-
     engine = Engine()
     engine.sweep()
     bench = Bench(engine, image)
@@ -102,7 +95,5 @@ def _say() -> Callable[[str], None]:
 
 
 def _write(done: Done, wanted: dict[str, str]) -> None:
-    from spawner_limits.experiments.report import table, to_html, to_json  # noqa: PLC0415
-
     renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
     reports.write(done, wanted, table=table, renderers=renderers)

@@ -13,9 +13,15 @@ import typer
 from rich.padding import Padding
 
 from spawner_limits.cli import host, output
+from spawner_limits.engines import docker, kube, swarm
+from spawner_limits.engines.enforcement import shares_told
 from spawner_limits.errors import RequestError, UsageError
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import keys, messages
+from spawner_limits.policy.model import group_key, user_key
+from spawner_limits.policy.parse import load
+from spawner_limits.policy.resolve import resolve
+from spawner_limits.policy.user_options import Request
 from spawner_limits.spawners import thread_env
 
 if TYPE_CHECKING:
@@ -78,8 +84,6 @@ def explain(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
     Last, what the Linux kernel's files must show once the server runs. The hub's groups are not asked for: give them.
     """
-    from spawner_limits.policy.parse import load  # noqa: PLC0415  YAML, which --help need not wait for
-
     for option, name in (("USER", user), *(("--group", group) for group in groups or ())):
         _refuse_no_name(option, name)
     now = datetime.now(UTC) if at is None else _moment(at)
@@ -123,8 +127,6 @@ class _Case:
 
     def __init__(self, policy: Policy, asked: _Asked, engine: EngineName, version: CgroupVersion) -> None:
         """UsageError where that size may not be picked."""
-        from spawner_limits.policy.model import group_key, user_key  # noqa: PLC0415
-
         self.policy, self.now, self.engine, self.version = policy, asked.now, engine, version
         self.entitlement = _entitlement(policy, asked)
         self.has_own_rule = user_key(asked.user) in policy.users
@@ -134,9 +136,6 @@ class _Case:
 
 
 def _entitlement(policy: Policy, asked: _Asked) -> Entitlement:
-    from spawner_limits.policy.resolve import resolve  # noqa: PLC0415
-    from spawner_limits.policy.user_options import Request  # noqa: PLC0415
-
     who = (policy, asked.user, asked.groups, asked.server)
     try:
         return resolve(*who, now=asked.now, request=Request(size=asked.size))
@@ -147,8 +146,6 @@ def _entitlement(policy: Policy, asked: _Asked) -> Entitlement:
 
 
 def _translate(engine: EngineName) -> Callable[..., Enforcement]:
-    from spawner_limits.engines import docker, kube, swarm  # noqa: PLC0415
-
     translations: dict[EngineName, Callable[..., Enforcement]] = {
         EngineName.DOCKER: docker.translate,
         EngineName.SWARM: swarm.translate,
@@ -158,8 +155,6 @@ def _translate(engine: EngineName) -> Callable[..., Enforcement]:
 
 
 def _shares(enforcement: Enforcement, version: CgroupVersion) -> tuple[Share, ...]:
-    from spawner_limits.engines.enforcement import shares_told  # noqa: PLC0415
-
     asked = [one.value for one in enforcement.expect if one.field == "cpu_shares" and one.value is not None]
     return shares_told(int(asked[0]), version) if asked else ()
 
@@ -255,11 +250,10 @@ def _told_of_engine(case: _Case) -> Iterator[RenderableType]:
 
 def _remark(case: _Case, line: str) -> str:
     """What an odd byte is for, as a comment in YAML."""
-    from spawner_limits.engines.docker import allows_no_swap, host_config  # noqa: PLC0415
-
     if case.engine is not EngineName.DOCKER or not line.startswith("memswap_limit:"):
         return ""
-    return "  # a byte above mem_limit: no swap, for good" if allows_no_swap(host_config(case.enforcement.ask)) else ""
+    allows_none = docker.allows_no_swap(docker.host_config(case.enforcement.ask))
+    return "  # a byte above mem_limit: no swap, for good" if allows_none else ""
 
 
 def _told_of_shares(case: _Case) -> Iterator[RenderableType]:

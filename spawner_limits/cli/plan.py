@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from spawner_limits.bench.engine import reachable
 from spawner_limits.cli import context, output
 from spawner_limits.cli import hub as hubs
+from spawner_limits.lifecycle import apply, servers
+from spawner_limits.policy.parse import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -54,10 +57,6 @@ def made(
     file: Path, under: Path | None, hub: str, users: Sequence[str] | None
 ) -> tuple[Policy, context.Engine, tuple[Plan, ...]]:
     """The policy, the engine, and the plans of its hub's servers, or of some users. PolicyError, UnreachableError."""
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
-    from spawner_limits.lifecycle import apply, servers  # noqa: PLC0415  the docker SDK
-    from spawner_limits.policy.parse import load  # noqa: PLC0415  YAML
-
     policy = load(file)
     rules, engine = context.rules(policy, hub), context.engine()
     with reachable():

@@ -10,9 +10,12 @@ import typer
 from rich.text import Text
 
 from spawner_limits import units
+from spawner_limits.bench.engine import reachable
 from spawner_limits.cli import context, output
 from spawner_limits.cli.plan import exit_code, step_object
-from spawner_limits.lifecycle.plan import used_bytes
+from spawner_limits.kernel.cgroups import CgroupError
+from spawner_limits.lifecycle import servers
+from spawner_limits.lifecycle.plan import plan, used_bytes
 from spawner_limits.limits import tell
 
 if TYPE_CHECKING:
@@ -56,9 +59,6 @@ def ps(
     What drifts here is not what the server was given; whether that is what the policy gives today, `plan` says.
     Exit code: 0 no drift, 1 drift, 3 a server's limits can't be known, 4 engine not reachable.
     """
-    from spawner_limits.bench.engine import reachable  # noqa: PLC0415
-    from spawner_limits.lifecycle import servers  # noqa: PLC0415  the docker SDK
-
     engine = context.engine()
     with reachable():
         found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
@@ -72,10 +72,6 @@ def ps(
 
 
 def _row(server: Server, engine: context.Engine) -> Row:
-    from spawner_limits.kernel.cgroups import CgroupError  # noqa: PLC0415
-    from spawner_limits.lifecycle import servers  # noqa: PLC0415
-    from spawner_limits.lifecycle.plan import plan  # noqa: PLC0415
-
     attested: Record | None = None
     kills: tuple[Record, ...] = ()
     entitlement = server.entitlement

@@ -13,8 +13,11 @@ import typer
 from rich.text import Text
 
 from spawner_limits.cli import output
+from spawner_limits.cli.policy_file import content, read, replace
 from spawner_limits.errors import PolicyError, UsageError
 from spawner_limits.policy import keys, messages
+from spawner_limits.policy.parse import parse
+from spawner_limits.policy.set_rule import Target, change, read_values, shadows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from spawner_limits.policy.model import Policy
-    from spawner_limits.policy.set_rule import Target, Values
+    from spawner_limits.policy.set_rule import Values
 
 _FOR = re.compile(r"([1-9][0-9]{0,3})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -53,9 +56,6 @@ def set_(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
     It counts at the next spawn; servers that run keep what they have, unless the policy has auto_apply.
     """
-    from spawner_limits.cli.policy_file import replace  # noqa: PLC0415  YAML, which --help need not wait for
-    from spawner_limits.policy.set_rule import Target, read_values  # noqa: PLC0415
-
     now = datetime.now(UTC)
     rule = Target.read(target)
     change = _Change(file, rule, read_values(rule, fields), now=now, until=None if span is None else _until(span, now))
@@ -86,8 +86,6 @@ class _Change:
 
     def __init__(self, file: Path, target: Target, values: Values, *, now: datetime, until: datetime | None) -> None:
         """Read the file, and judge what it would become. PolicyError, UsageError."""
-        from spawner_limits.policy.set_rule import change, shadows  # noqa: PLC0415
-
         policy, self.old = _read(file, needed=until is not None)
         self.file, self.until = str(file), until
         text = _decoded(self.old, self.file)
@@ -110,8 +108,6 @@ class _Change:
 
 def _read(file: Path, *, needed: bool) -> tuple[Policy | None, bytes]:
     """The policy and its bytes; a policy that can't be used may be what this change mends, unless it is `needed`."""
-    from spawner_limits.cli.policy_file import content, read  # noqa: PLC0415
-
     try:
         return read(file)
     except PolicyError as error:
@@ -129,8 +125,6 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _judged(data: bytes, file: str) -> Policy:
-    from spawner_limits.policy.parse import parse  # noqa: PLC0415
-
     return parse(data, file)
 
 

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from spawner_limits.bench.engine import Engine, reachable
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import output
+from spawner_limits.clients.hub_api import answers
+from spawner_limits.lifecycle.records import usual
+from spawner_limits.lifecycle.stop import find, targets
+from spawner_limits.lifecycle.stop import stop as stopping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,12 +50,6 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
     Nothing that is kept after its end is removed. Containers that only say that they are the user's are listed apart.
     Exit code: 0 all stopped, 1 something was not, 2 usage, or nobody to agree, 4 engine or hub not reachable.
     """
-    # the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.bench.engine import Engine, reachable  # noqa: PLC0415
-    from spawner_limits.lifecycle.records import usual  # noqa: PLC0415
-    from spawner_limits.lifecycle.stop import find, targets  # noqa: PLC0415
-    from spawner_limits.lifecycle.stop import stop as stopping  # noqa: PLC0415
-
     client, api = Engine().client, _hub(hub)
     with reachable():
         found = find(client, api, user, usual(), images=image or (), networks=network or ())
@@ -67,8 +66,6 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
 def _hub(url: str) -> Hub | None:
     """The hub, or none where nothing answers: what runs can be stopped all the same."""
-    from spawner_limits.clients.hub_api import answers  # noqa: PLC0415  requests
-
     if answers(url):
         return hubs.connect(url, scopes=_SCOPES)
     typer.echo(f"spawner-limits: no hub answers at {url}, so all of these are stopped without one", err=True)

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spawner_limits.bench import interrupt
+from spawner_limits.bench.engine import Engine, reachable
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import reports
+from spawner_limits.cli.usage_line import live
 from spawner_limits.deadline import Deadline
 from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
+from spawner_limits.report import table, to_html, to_json, to_junit
+from spawner_limits.verify.run import Prover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from spawner_limits.bench.engine import Engine
     from spawner_limits.clients.hub_api import Hub
     from spawner_limits.proof.evidence import Report
 
@@ -110,11 +113,6 @@ def _refuse_impossible(values: dict[str, Any]) -> None:
 
 
 def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control: bool, seconds: int) -> Report:
-    # here and below: the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.bench.engine import Engine, reachable  # noqa: PLC0415
-    from spawner_limits.cli.usage_line import live  # noqa: PLC0415
-    from spawner_limits.verify.run import Prover  # noqa: PLC0415
-
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
     engine = Engine(connect_by=Deadline.after(seconds))
@@ -125,10 +123,6 @@ def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control
 
 
 def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int, yes: bool) -> Report:
-    from spawner_limits.bench.engine import Engine, reachable  # noqa: PLC0415
-    from spawner_limits.cli.usage_line import live  # noqa: PLC0415
-    from spawner_limits.verify.run import Prover  # noqa: PLC0415
-
     hub, engine = hubs.connect(url, scopes=_SCOPES), Engine(connect_by=Deadline.after(seconds))
     with reachable():
         _sweep(engine, seconds)
@@ -151,7 +145,5 @@ def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
 
 
 def _write(report: Report, wanted: dict[str, str]) -> None:
-    from spawner_limits.report import table, to_html, to_json, to_junit  # noqa: PLC0415
-
     renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
     reports.write(report, wanted, table=table, renderers=renderers)
