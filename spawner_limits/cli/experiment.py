@@ -59,6 +59,8 @@ def _done(name: str, image: str | None, seconds: float | None) -> Done:
     entry = _entry(name)
     if seconds is not None and entry.seconds is None:
         raise UsageError(f"--seconds: {name} ends by itself; it is for cpu, sharing and shares")
+    if entry.needs is not None:
+        entry.needs()
     try:
         with reachable():
             return _run(entry, image or entry.image, seconds or entry.seconds or 0.0)
