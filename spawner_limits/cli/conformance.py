@@ -53,8 +53,8 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
     Exit code: 0 all HELD, 1 one BROKEN, 2 usage, 3 one UNKNOWN, 4 engine not reachable.
     """
     wanted = reports.targets(json=json, html=html, junit=junit)
-    cases, left_out = _chosen(only, quick=quick)
-    accepted = _accepted(accept)
+    cases = _chosen(only, quick=quick)
+    accepted = set() if accept is None else _names("--accept", accept, [str(case.number) for case in CASES])
     if list_:
         if wanted:
             raise UsageError(f"--list runs nothing, so there is no report for --{next(iter(wanted))}")
@@ -62,37 +62,29 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
         raise typer.Exit
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
-    report = _run(image, cases, left_out, accepted)
+    left_out = [case.number for case in CASES if case not in cases]
+    with reachable(), progress(len(cases)) as (begin, say):
+        suite = Suite(image=image, begin=begin, say=say)
+        report = suite.run(cases, left_out=left_out, accepted=sorted(map(int, accepted)))
     interrupt.check()
-    _write(report, wanted, verbose=verbose)
+    renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
+    reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)
     raise typer.Exit(report.exit_code)
 
 
 # -- which cases -------------------------------------------------------------------------------------------------
 
 
-def _chosen(only: str | None, *, quick: bool) -> tuple[list[AnyCase], list[int]]:
-    """The cases that are asked for, and the numbers of the others."""
-    names = None if only is None else _names("--only", only, _known(CASES))
-    chosen = [one for one in CASES if (names is None or names & _names_of(one)) and (one.quick or not quick)]
+def _chosen(only: str | None, *, quick: bool) -> list[AnyCase]:
+    """The cases that are asked for."""
+    chosen = [case for case in CASES if case.quick or not quick]
+    if only is not None:
+        known = [*dict.fromkeys(case.group.value for case in CASES), *(str(case.number) for case in CASES)]
+        names = _names("--only", only, known)
+        chosen = [case for case in chosen if names & {case.group.value, str(case.number)}]
     if not chosen:
         raise UsageError(f"--quick leaves no case of --only {only}; leave out one of them")
-    return chosen, [one.number for one in CASES if one not in chosen]
-
-
-def _known(cases: Sequence[AnyCase]) -> list[str]:
-    """Groups, as the list has them, and numbers."""
-    return [*dict.fromkeys(one.group.value for one in cases), *(str(one.number) for one in cases)]
-
-
-def _names_of(case: AnyCase) -> set[str]:
-    return {case.group.value, str(case.number)}
-
-
-def _accepted(accept: str | None) -> list[int]:
-    if accept is None:
-        return []
-    return sorted(int(name) for name in _names("--accept", accept, [str(one.number) for one in CASES]))
+    return chosen
 
 
 def _names(option: str, text: str, known: Sequence[str]) -> set[str]:
@@ -105,22 +97,9 @@ def _names(option: str, text: str, known: Sequence[str]) -> set[str]:
 
 
 def _expected(name: str, known: Sequence[str]) -> str:
-    numbers = sorted(int(one) for one in known if one.isdigit())
-    groups = tuple(one for one in known if not one.isdigit())
+    numbers = sorted(int(word) for word in known if word.isdigit())
+    groups = tuple(word for word in known if not word.isdigit())
     found = near(name, groups, least=0.6)
     if found:
         return f"did you mean {shown(found)}?"
     return f"expected {', '.join(groups)}{' or ' if groups else ''}a case's number, {numbers[0]} to {numbers[-1]}"
-
-
-# -- run, and tell -----------------------------------------------------------------------------------------------
-
-
-def _run(image: str, cases: Sequence[AnyCase], left_out: list[int], accepted: list[int]) -> ConformanceReport:
-    with reachable(), progress(len(cases)) as (begin, say):
-        return Suite(image=image, begin=begin, say=say).run(cases, left_out=left_out, accepted=accepted)
-
-
-def _write(report: ConformanceReport, wanted: dict[str, str], *, verbose: bool) -> None:
-    renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)

@@ -77,7 +77,7 @@ def rules(policy: Policy, url: str) -> Rules:
         raise UnreachableError(f"no hub answers at {url}, which says who is in which group; without {hubs.TOKEN} those "
                                "of each server's start are taken")  # fmt: skip
     people = hubs.connect(url, scopes=_SCOPES).active()
-    return Rules(policy=policy, groups={user_key(one.name): one.groups for one in people if one.groups is not None})
+    return Rules(policy=policy, groups={user_key(user.name): user.groups for user in people if user.groups is not None})
 
 
 def whose(server: Server) -> str:
@@ -93,17 +93,17 @@ def divided(found: Iterable[Server], file: Path) -> tuple[tuple[Server, ...], tu
     wanted = file.resolve()
     ours: list[Server] = []
     others: list[Server] = []
-    for one in found:
-        files = [Path(name) for name in policy_files(one)]
+    for server in found:
+        files = [Path(name) for name in policy_files(server)]
         is_ours = not files or any(not name.is_absolute() or name.resolve() == wanted for name in files)
-        (ours if is_ours else others).append(one)
+        (ours if is_ours else others).append(server)
     return tuple(ours), tuple(others)
 
 
 def tell_others(others: Sequence[Server]) -> None:
     """Say which servers are left alone."""
     if others:
-        files = ", ".join(sorted({name for one in others for name in policy_files(one)}))
+        files = ", ".join(sorted({name for server in others for name in policy_files(server)}))
         count = "1 server was" if len(others) == 1 else f"{len(others)} servers were"
         typer.echo(
             f"spawner-limits: {count} started under another policy file and left alone; --under {files}", err=True

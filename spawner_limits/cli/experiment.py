@@ -51,12 +51,15 @@ def experiment(
         raise UsageError("--image is empty: give the name of an image")
     done = _done(name, image, seconds)
     interrupt.check()
-    _write(done, wanted)
+    renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
+    reports.write(done, wanted, table=table, renderers=renderers)
     raise typer.Exit(done.exit_code)
 
 
 def _done(name: str, image: str | None, seconds: float | None) -> Done:
-    entry = _entry(name)
+    if name not in EXPERIMENTS:
+        raise UsageError(f"{shown(name)}: no such experiment; {nearest(name, tuple(EXPERIMENTS))}")
+    entry = EXPERIMENTS[name]
     if seconds is not None and entry.seconds is None:
         raise UsageError(f"--seconds: {name} ends by itself; it is for cpu, sharing and shares")
     if entry.needs is not None:
@@ -69,18 +72,14 @@ def _done(name: str, image: str | None, seconds: float | None) -> Done:
         raise CannotError(f"experiment {name}: {error}{remedy}") from error
 
 
-def _entry(name: str) -> Entry:
-    if name not in EXPERIMENTS:
-        raise UsageError(f"{shown(name)}: no such experiment; {nearest(name, tuple(EXPERIMENTS))}")
-    return EXPERIMENTS[name]
-
-
 def _run(entry: Entry, image: str, seconds: float) -> Done:
     engine = Engine()
     engine.sweep()
     bench = Bench(engine, image)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    found = entry.run(Stage(bench=bench, seconds=seconds, say=_say()))
+    stage = Stage(bench=bench, seconds=seconds, say=lambda text: console.print(text, markup=False))
+    found = entry.run(stage)
     return Done(
         experiment=found,
         host=bench.host,
@@ -89,13 +88,3 @@ def _run(entry: Entry, image: str, seconds: float) -> Done:
         seconds=time.monotonic() - began,
         version=__version__,
     )
-
-
-def _say() -> Callable[[str], None]:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    return lambda text: console.print(text, markup=False)
-
-
-def _write(done: Done, wanted: dict[str, str]) -> None:
-    renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
-    reports.write(done, wanted, table=table, renderers=renderers)

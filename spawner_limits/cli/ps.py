@@ -61,14 +61,14 @@ def ps(
     """
     engine = context.engine()
     with reachable():
-        found = [one for one in servers.look(engine.client, users=users or ()) if one.runs]
+        found = [server for server in servers.look(engine.client, users=users or ()) if server.runs]
     with ThreadPoolExecutor(servers.THREADS) as pool:
-        rows = tuple(pool.map(lambda one: _row(one, engine), found))
+        rows = tuple(pool.map(lambda server: _row(server, engine), found))
     if json:
-        output.show_json({"servers": [_as_object(one) for one in rows]})
+        output.show_json({"servers": [_as_object(row) for row in rows]})
     else:
         output.show(*_told(rows))
-    raise typer.Exit(exit_code(1 if one.drift else 3 if one.problem else 0 for one in rows))
+    raise typer.Exit(exit_code(1 if row.drift else 3 if row.problem else 0 for row in rows))
 
 
 def _row(server: Server, engine: context.Engine) -> Row:
@@ -102,35 +102,35 @@ def _told(rows: Sequence[Row]) -> Iterator[RenderableType]:
         yield Text("no server runs on this machine")
         return
     yield output.rows([], *_WIDTHS, head=_HEAD)
-    for one in rows:
-        yield output.rows([(context.whose(one.server), _memory(one), _state(one))], *_WIDTHS)
-        yield from (output.indented(line) for line in _lines(one))
+    for row in rows:
+        yield output.rows([(context.whose(row.server), _memory(row), _state(row))], *_WIDTHS)
+        yield from (output.indented(line) for line in _lines(row))
 
 
-def _memory(one: Row) -> str:
-    used = None if one.shown is None else used_bytes(one.shown)
-    limit = one.entitlement.limits.mem_limit if one.entitlement is not None else None
+def _memory(row: Row) -> str:
+    used = None if row.shown is None else used_bytes(row.shown)
+    limit = row.entitlement.limits.mem_limit if row.entitlement is not None else None
     if used is None:
         return "unknown"
     return units.format_size(used) if limit is None else units.size_usage(used, limit)
 
 
-def _state(one: Row) -> str:
-    when = f"attested {one.attested.at.astimezone():%H:%M:%S}" if one.attested is not None else "not attested"
-    if one.problem and not one.drift:
+def _state(row: Row) -> str:
+    when = f"attested {row.attested.at.astimezone():%H:%M:%S}" if row.attested is not None else "not attested"
+    if row.problem and not row.drift:
         return "UNKNOWN"
-    return f"{when}, DRIFT" if one.drift else f"{when}, no drift"
+    return f"{when}, DRIFT" if row.drift else f"{when}, no drift"
 
 
-def _lines(one: Row) -> Iterator[str]:
-    if one.entitlement is not None:
-        yield summary(one.entitlement)
-    yield from (f"{step.field}: {step.has}, expected {step.gives}" for step in one.drift)
-    if one.problem:
-        yield one.problem
-    if one.kills:
-        count = sum(int(kill.details.get("count", 1)) for kill in one.kills)
-        yield f"{count} OOM kill{'' if count == 1 else 's'}: {', '.join(map(_kill, one.kills[-_KILLS:]))}"
+def _lines(row: Row) -> Iterator[str]:
+    if row.entitlement is not None:
+        yield summary(row.entitlement)
+    yield from (f"{step.field}: {step.has}, expected {step.gives}" for step in row.drift)
+    if row.problem:
+        yield row.problem
+    if row.kills:
+        count = sum(int(kill.details.get("count", 1)) for kill in row.kills)
+        yield f"{count} OOM kill{'' if count == 1 else 's'}: {', '.join(map(_kill, row.kills[-_KILLS:]))}"
 
 
 def _kill(kill: Record) -> str:
@@ -148,22 +148,22 @@ def summary(entitlement: Entitlement) -> str:
 # -- for programs --------------------------------------------------------------------------------------------------
 
 
-def _as_object(one: Row) -> dict[str, Any]:
-    grants = one.entitlement.grants if one.entitlement is not None else {}
+def _as_object(row: Row) -> dict[str, Any]:
+    grants = row.entitlement.grants if row.entitlement is not None else {}
     return {
-        "user": one.server.user,
-        "server": one.server.server,
-        "container": one.server.name,
-        "container_id": one.server.id,
-        "started": one.server.started.isoformat() if one.server.started is not None else None,
+        "user": row.server.user,
+        "server": row.server.server,
+        "container": row.server.name,
+        "container_id": row.server.id,
+        "started": row.server.started.isoformat() if row.server.started is not None else None,
         "limits": {
             output.KEYS[name]: {**output.known(grant.value), "rule": grant.rule} for name, grant in grants.items()
         },
-        "attested": one.attested.at.isoformat() if one.attested is not None else None,
-        "attested_reason": None if one.attested is not None else "no record of it",
-        "attestation_seconds": one.attested.details.get("seconds") if one.attested is not None else None,
-        "memory_used_bytes": None if one.shown is None else used_bytes(one.shown),
-        "drift": [step_object(step) for step in one.drift],
-        "problem": one.problem or None,
-        "oom_kills": [{"at": kill.at.isoformat(), **kill.details} for kill in one.kills],
+        "attested": row.attested.at.isoformat() if row.attested is not None else None,
+        "attested_reason": None if row.attested is not None else "no record of it",
+        "attestation_seconds": row.attested.details.get("seconds") if row.attested is not None else None,
+        "memory_used_bytes": None if row.shown is None else used_bytes(row.shown),
+        "drift": [step_object(step) for step in row.drift],
+        "problem": row.problem or None,
+        "oom_kills": [{"at": kill.at.isoformat(), **kill.details} for kill in row.kills],
     }

@@ -65,7 +65,7 @@ def set_(  # noqa: PLR0913, PLR0917  the command's options are its interface
     if json:
         output.show_json(_as_object(change, target, written=written))
     else:
-        output.show_lines(_diff(change))
+        output.show_lines(Text(line, style=_COLOURS.get(line[:1], "")) for line in change.diff)
         output.show(*_told(change, written=written))
 
 
@@ -90,7 +90,7 @@ class _Change:
         self.file, self.until = str(file), until
         text = _decoded(self.old, self.file)
         self.new = change(text, policy, target, values, file=self.file, now=now, until=until).encode()
-        changed = _judged_anew(self.new, self.file, was_sound=policy is not None)
+        changed = _judged(self.new, self.file, was_sound=policy is not None)
         self.notes = shadows(changed, target, values, now=now, until=until)
         self.auto_apply = changed.auto_apply
 
@@ -111,7 +111,7 @@ def _read(file: Path, *, needed: bool) -> tuple[Policy | None, bytes]:
     try:
         return read(file)
     except PolicyError as error:
-        if needed or any(one.line is None for one in error.problems):
+        if needed or any(mistake.line is None for mistake in error.problems):
             raise
         return None, content(file)
 
@@ -120,31 +120,22 @@ def _decoded(data: bytes, file: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        _judged(data, file)  # says where
+        parse(data, file)  # says where
         raise
 
 
-def _judged(data: bytes, file: str) -> Policy:
-    return parse(data, file)
-
-
-def _judged_anew(data: bytes, file: str, *, was_sound: bool) -> Policy:
+def _judged(data: bytes, file: str, *, was_sound: bool) -> Policy:
     try:
-        return _judged(data, file)
+        return parse(data, file)
     except PolicyError:
-        told = (
+        fact = (
             "this change would make mistakes" if was_sound else "the file has mistakes that this change does not mend"
         )
-        typer.echo(f"spawner-limits: {told}, so nothing is written:", err=True)
+        typer.echo(f"spawner-limits: {fact}, so nothing is written:", err=True)
         raise
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
-
-
-def _diff(change: _Change) -> Iterator[Text]:
-    for line in change.diff:
-        yield Text(line, style=_COLOURS.get(line[:1], ""))
 
 
 def _told(change: _Change, *, written: bool) -> Iterator[RenderableType]:

@@ -61,7 +61,7 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
         output.show_json(_as_object(found, done))
     else:
         output.show(*_told(done))
-    raise typer.Exit(int(any(one.failed for one in done)))
+    raise typer.Exit(int(any(outcome.failed for outcome in done)))
 
 
 def _hub(url: str) -> Hub | None:
@@ -74,7 +74,7 @@ def _hub(url: str) -> Hub | None:
 
 def _agree(found: Findings, wanted: Sequence[Belonging], *, yes: bool, json: bool) -> None:
     """Show what there is, and go on if that may be stopped, or nothing is to be."""
-    doomed = [one.server.name for one in wanted] + [_whole(found.user, name) for name in found.elsewhere]
+    doomed = [belonging.server.name for belonging in wanted] + [_whole(found.user, name) for name in found.elsewhere]
     if not json:
         output.show(*_listing(found))
     elif doomed and not yes:
@@ -98,30 +98,28 @@ def _listing(found: Findings) -> Iterator[RenderableType]:
         yield Text(f"{found.user}: no servers, and no containers that say that they are theirs")
     if found.ours or found.elsewhere:
         yield output.heading(f"Servers of {found.user}")
-        here = [_row(one) for one in found.ours]
-        yield output.rows([*here, *(_absent(name) for name in found.elsewhere)], *_WIDTHS, head=_HEAD)
+        here = [_row(belonging) for belonging in found.ours]
+        absent = [("(not here)", name or "-", "", "yes", "") for name in found.elsewhere]
+        yield output.rows([*here, *absent], *_WIDTHS, head=_HEAD)
     if found.apart:
         yield Text()
         yield output.heading(f"Not surely of this hub, and stopped only by --container NAME ({len(found.apart)})")
-        for one in found.apart:
-            yield output.rows([_row(one)], *_WIDTHS)
-            yield from (output.indented(doubt) for doubt in one.doubts)
+        for belonging in found.apart:
+            yield output.rows([_row(belonging)], *_WIDTHS)
+            yield from (output.indented(doubt) for doubt in belonging.doubts)
     yield Text()
 
 
-def _row(one: Belonging) -> tuple[str, ...]:
-    server = one.server
+def _row(belonging: Belonging) -> tuple[str, ...]:
+    server = belonging.server
     since = f"{server.started:%Y-%m-%d %H:%M}" if server.started else server.state
-    return server.name, server.server or "-", since, "yes" if one.known else "no", server.image
-
-
-def _absent(name: str) -> tuple[str, ...]:
-    return "(not here)", name or "-", "", "yes", ""
+    return server.name, server.server or "-", since, "yes" if belonging.known else "no", server.image
 
 
 def _told(done: Sequence[Outcome]) -> Iterator[RenderableType]:
-    for one in done:
-        yield Text(f"{one.container or _whole('the hub', one.server)}: {one.done}", style="red" if one.failed else "")
+    for outcome in done:
+        subject = outcome.container or _whole("the hub", outcome.server)
+        yield Text(f"{subject}: {outcome.done}", style="red" if outcome.failed else "")
     if not done:
         yield Text("nothing to stop")
 
@@ -130,20 +128,21 @@ def _told(done: Sequence[Outcome]) -> Iterator[RenderableType]:
 
 
 def _as_object(found: Findings, done: Sequence[Outcome]) -> dict[str, Any]:
-    outcomes = {(one.container, one.server): one for one in done}
+    outcomes = {(outcome.container, outcome.server): outcome for outcome in done}
     absent = {"container": None, "reason": "no container of it on this machine", "known_to_hub": True}
     return {
         "user": found.user,
         "hub_answers": found.running is not None,
         "containers": [
-            _container(one) | _outcome(outcomes.get((one.server.name, one.server.server))) for one in found.containers
+            _container(belonging) | _outcome(outcomes.get((belonging.server.name, belonging.server.server)))
+            for belonging in found.containers
         ]
         + [absent | {"server": name} | _outcome(outcomes.get((None, name))) for name in found.elsewhere],
     }
 
 
-def _container(one: Belonging) -> dict[str, Any]:
-    server = one.server
+def _container(belonging: Belonging) -> dict[str, Any]:
+    server = belonging.server
     return {
         "container": server.name,
         "server": server.server,
@@ -152,8 +151,8 @@ def _container(one: Belonging) -> dict[str, Any]:
         "networks": list(server.networks),
         "started": server.started.isoformat() if server.started else None,
         "started_reason": None if server.started else "it does not run",
-        "known_to_hub": one.known,
-        "doubts": list(one.doubts),
+        "known_to_hub": belonging.known,
+        "doubts": list(belonging.doubts),
     }
 
 

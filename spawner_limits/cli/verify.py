@@ -79,7 +79,8 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
     else:
         report = _verify_users(hub, subjects, control=control, seconds=timeout, yes=yes)
     interrupt.check()
-    _write(report, wanted)
+    renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
+    reports.write(report, wanted, table=table, renderers=renderers)
     raise typer.Exit(report.exit_code)
 
 
@@ -89,16 +90,12 @@ def _limits(given: dict[str, str]) -> Limits:
         try:
             values[name] = FIELDS[name].value(text)
         except ValueError as error:
-            raise UsageError(f"{_option(name)} {text or '(empty)'}: {error}") from error
+            raise UsageError(f"--{name.replace('_', '-')} {text or '(empty)'}: {error}") from error
     if all(value is None for value in values.values()):
         raise UsageError("give at least one limit, such as --mem-limit 1G")
     values.setdefault("memswap_limit", values.get("mem_limit"))
     _refuse_impossible(values)
     return Limits(**values)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _refuse_impossible(values: dict[str, Any]) -> None:
@@ -142,8 +139,3 @@ def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
     running = [user for user in users if hub.running(user)]
     if running:
         hubs.agree(f"These servers are running and will be pressed to their limits: {', '.join(running)}", yes=yes)
-
-
-def _write(report: Report, wanted: dict[str, str]) -> None:
-    renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=table, renderers=renderers)
