@@ -17,6 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.hinted import OPENBLAS
+from benchmarks.overhead.estimate import Estimate, estimate
 from benchmarks.table import table
 from spawner_limits.clients.own_commands import Command
 from spawner_limits.clients.own_containers import Engine
@@ -25,7 +26,6 @@ from spawner_limits.errors import LimitsError
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import Limits
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.proof.overhead.estimate import Estimate, estimate
 from spawner_limits.spawners.thread_env import THREADS, environment
 
 if TYPE_CHECKING:

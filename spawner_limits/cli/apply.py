@@ -11,7 +11,10 @@ from rich.text import Text
 from spawner_limits.cli import context, output
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import plan as plans
+from spawner_limits.cli.policy_file import content
 from spawner_limits.errors import UsageError
+from spawner_limits.lifecycle.apply import apply_all, short
+from spawner_limits.lifecycle.plan import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,8 +43,6 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
     What needs a restart, and memory that is in use, stays as it is and is told.
     Exit code: 0 every server has what the policy gives, 1 one has not, 2 usage, 4 engine or hub not reachable.
     """
-    from spawner_limits.lifecycle.apply import apply_all  # noqa: PLC0415  the docker SDK
-
     if dry_run:
         plans.plan(users, file, under, hub, json)
     policy, node, found = plans.made(file, under, hub, users)
@@ -49,29 +50,28 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
         _agree(found, yes=yes, asks=not json)
     done = apply_all(node, found, force=force)
     if json:
-        output.show_json({"policy_sha256": policy.sha256, "servers": [_as_object(one) for one in done]})
+        output.show_json({"policy_sha256": policy.sha256, "servers": [_as_object(applied) for applied in done]})
     else:
         output.show(*_told(done, len(found)))
     changed = _has_changed(file, policy)
-    raise typer.Exit(int(changed or not all(one.holds for one in done)))
+    raise typer.Exit(int(changed or not all(applied.holds for applied in done)))
 
 
 def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
     """Say what may die, and go on only if that may be."""
-    from spawner_limits.lifecycle.plan import Effect  # noqa: PLC0415
-
     stuck = {
-        context.whose(one.server): step.why for one in found for step in one.steps if step.effect is Effect.IMPOSSIBLE
+        context.whose(planned.server): step.why
+        for planned in found
+        for step in planned.steps
+        if step.effect is Effect.IMPOSSIBLE
     }
     if stuck:
-        told = "; ".join(f"{name}: {why}" for name, why in stuck.items())
-        hubs.agree(f"Processes of these may be killed by the Linux kernel: {told}", yes=yes, asks=asks)
+        reasons = "; ".join(f"{name}: {why}" for name, why in stuck.items())
+        hubs.agree(f"Processes of these may be killed by the Linux kernel: {reasons}", yes=yes, asks=asks)
 
 
 def _has_changed(file: Path, policy: Policy) -> bool:
     """Whether the policy is another one by now; then what was done may be of yesterday, and that is told."""
-    from spawner_limits.cli.policy_file import content  # noqa: PLC0415  YAML
-
     try:
         is_same = hashlib.sha256(content(file)).hexdigest() == policy.sha256
     except UsageError:
@@ -88,38 +88,37 @@ def _told(done: Sequence[Applied], count: int) -> Iterator[RenderableType]:
     if not done:
         yield Text(f"{'1 server runs' if count == 1 else f'{count} servers run'}, and nothing was to be changed"
                    if count else "no server runs on this machine")  # fmt: skip
-    for one in done:
-        yield output.heading(f"{context.whose(one.plan.server)}: {'HELD' if one.holds else 'not as the policy says'}")
-        yield from (output.indented(line) for line in _lines(one))
+    for applied in done:
+        outcome = "HELD" if applied.holds else "not as the policy says"
+        yield output.heading(f"{context.whose(applied.plan.server)}: {outcome}")
+        yield from (output.indented(line) for line in _lines(applied))
 
 
-def _lines(one: Applied) -> Iterator[str]:
-    left = {different.field for different in one.left}
-    for step in one.plan.steps:
+def _lines(applied: Applied) -> Iterator[str]:
+    left = {difference.field for difference in applied.left}
+    for step in applied.plan.steps:
         if step.field not in left:
             yield f"{step.field} is {step.wanted} (it was {step.actual})"
         else:
             yield f"{step.field} is still {step.actual}, the policy gives {step.wanted}" + (
                 f": {step.why}" if step.why else ""
             )
-    from spawner_limits.lifecycle.apply import short  # noqa: PLC0415  the docker SDK
-
-    yield from (f"the engine refused: {short(answer)}" for answer in one.refusals)
-    yield from filter(None, (one.plan.problem, one.problem))
+    yield from (f"the engine refused: {short(answer)}" for answer in applied.refusals)
+    yield from filter(None, (applied.plan.problem, applied.problem))
 
 
 # -- for programs --------------------------------------------------------------------------------------------------
 
 
-def _as_object(one: Applied) -> dict[str, Any]:
+def _as_object(applied: Applied) -> dict[str, Any]:
     return {
-        **plans.as_object(one.plan),
-        "holds": one.holds,
-        "told": [dict(part) for part in one.told],
-        "refused": list(one.refusals),
+        **plans.as_object(applied.plan),
+        "holds": applied.holds,
+        "told": [dict(part) for part in applied.told],
+        "refused": list(applied.refusals),
         "left": [
             {"field": left.field, "file": left.file, "found": left.found, "expected": list(left.expected)}
-            for left in one.left
+            for left in applied.left
         ],
-        "problem": one.problem or one.plan.problem or None,
+        "problem": applied.problem or applied.plan.problem or None,
     }

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spawner_limits.cli import host, output
+from spawner_limits.cli.policy_file import read
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import messages
+from spawner_limits.policy.lint import placed, review
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,27 +47,20 @@ def check(
     Exit code: 0 it can be used, 1 with --strict: there are warnings, 2 it can't be used.
     """
     machine = host.machine(memory, cores)
+    version = host.cgroup_version() if memory is None and cores is None else None
     try:
-        policy, found = _reviewed(file, machine, is_here=memory is None and cores is None)
+        policy, data = read(file)
+        found = review(policy, machine, now=datetime.now(UTC), version=version)
     except PolicyError as error:
         if json:
             output.show_json(_mistakes(file, error))
         raise
+    found = replace(found, cautions=placed(found.cautions, data.decode("utf-8-sig")))
     if json:
         output.show_json(_as_object(policy, machine, found))
     else:
         output.show(*_told(policy, machine, found))
     raise typer.Exit(1 if strict and found.cautions else 0)
-
-
-def _reviewed(file: Path, machine: Machine, *, is_here: bool) -> tuple[Policy, Review]:
-    """The policy and its review, the cautions with their places. PolicyError."""
-    from spawner_limits.cli.policy_file import read  # noqa: PLC0415  here and below: YAML, which --help need not wait for
-    from spawner_limits.policy.lint import placed, review  # noqa: PLC0415
-
-    policy, data = read(file)
-    found = review(policy, machine, now=datetime.now(UTC), version=host.cgroup_version() if is_here else None)
-    return policy, replace(found, cautions=placed(found.cautions, data.decode("utf-8-sig")))
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
@@ -90,28 +85,25 @@ def _rows(summary: Summary, policy: Policy, machine: Machine) -> Iterator[tuple[
     for field, most in summary.loosest.items():
         yield label, f"{FIELDS[field].words} {tell(field, most.value)}, from {most.rule} (line {most.line})"
         label = ""
-    yield "Host", f"{tell('mem_limit', machine.memory_bytes)}, {_cores(machine.cores)}; {_counted(summary, policy)}"
+    cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
+    yield "Host", f"{tell('mem_limit', machine.memory_bytes)}, {cores}; {_counted(summary, policy)}"
     yield "SHA-256", summary.sha256
-
-
-def _cores(count: int) -> str:
-    return "1 core" if count == 1 else f"{count} cores"
 
 
 def _counted(summary: Summary, policy: Policy) -> str:
     if policy.host is None:
         return "nothing is counted there (no section host)"
-    told = [f"{one.tell(one.capacity)} of {one.resource}" for one in summary.room]
-    return f"servers may hold {' and '.join(told)}" if told else "nothing is counted there"
+    amounts = [f"{amount.tell(amount.capacity)} of {amount.resource}" for amount in summary.room]
+    return f"servers may hold {' and '.join(amounts)}" if amounts else "nothing is counted there"
 
 
 def _warnings(file: str, cautions: tuple[Caution, ...]) -> Iterator[RenderableType]:
     shown: Counter[str] = Counter()
-    for one in cautions:
-        shown[one.kind] += 1
-        if shown[one.kind] <= _OF_A_KIND:
-            yield output.heading(f"{file}:{one.line}:{one.column}: {messages.dotted(one.path)}")
-            yield output.indented(one.message)
+    for caution in cautions:
+        shown[caution.kind] += 1
+        if shown[caution.kind] <= _OF_A_KIND:
+            yield output.heading(f"{file}:{caution.line}:{caution.column}: {messages.dotted(caution.path)}")
+            yield output.indented(caution.message)
     more = sum(max(0, count - _OF_A_KIND) for count in shown.values())
     if more:
         yield f"and {more} more of these kinds; --json has all"
@@ -121,11 +113,17 @@ def _warnings(file: str, cautions: tuple[Caution, ...]) -> Iterator[RenderableTy
 
 
 def _mistakes(file: Path, error: PolicyError) -> dict[str, Any]:
-    told = [
-        {"file": one.file, "line": one.line, "column": one.column, "path": one.path, "message": one.message}
-        for one in error.problems
+    mistakes = [
+        {
+            "file": mistake.file,
+            "line": mistake.line,
+            "column": mistake.column,
+            "path": mistake.path,
+            "message": mistake.message,
+        }
+        for mistake in error.problems
     ]
-    return {"file": str(file), "valid": False, "mistakes": told}
+    return {"file": str(file), "valid": False, "mistakes": mistakes}
 
 
 def _as_object(policy: Policy, machine: Machine, found: Review) -> dict[str, Any]:
@@ -144,20 +142,20 @@ def _as_object(policy: Policy, machine: Machine, found: Review) -> dict[str, Any
         "host": _host(summary, policy, machine),
         "warnings": [
             {
-                "kind": one.kind,
+                "kind": caution.kind,
                 "file": policy.file,
-                "line": one.line,
-                "column": one.column,
-                "path": messages.dotted(one.path),
-                "message": one.message,
+                "line": caution.line,
+                "column": caution.column,
+                "path": messages.dotted(caution.path),
+                "message": caution.message,
             }
-            for one in found.cautions
+            for caution in found.cautions
         ],
     }
 
 
 def _host(summary: Summary, policy: Policy, machine: Machine) -> dict[str, Any]:
-    room = {one.resource: one.capacity for one in summary.room}
+    room = {amount.resource: amount.capacity for amount in summary.room}
     reason = "no section host" if policy.host is None else "unlimited"
     return {
         "memory_bytes": machine.memory_bytes,

@@ -8,13 +8,17 @@ import typer
 
 from spawner_limits import interrupt
 from spawner_limits.cli import output, reports
+from spawner_limits.cli.progress import progress
+from spawner_limits.clients.own_containers import reachable
+from spawner_limits.conformance.cases import CASES
+from spawner_limits.conformance.report import full_table, table, to_html, to_json, to_junit
+from spawner_limits.conformance.report.listing import listing
+from spawner_limits.conformance.suite import Suite
 from spawner_limits.errors import UsageError
 from spawner_limits.policy.messages import near, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from rich.console import RenderableType
+    from collections.abc import Callable, Sequence
 
     from spawner_limits.conformance.case import AnyCase, ConformanceReport
 
@@ -49,51 +53,38 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
     Exit code: 0 all HELD, 1 one BROKEN, 2 usage, 3 one UNKNOWN, 4 engine not reachable.
     """
     wanted = reports.targets(json=json, html=html, junit=junit)
-    cases, left_out = _chosen(only, quick=quick)
-    accepted = _accepted(accept)
+    cases = _chosen(only, quick=quick)
+    accepted = set() if accept is None else _names("--accept", accept, [str(case.number) for case in CASES])
     if list_:
         if wanted:
             raise UsageError(f"--list runs nothing, so there is no report for --{next(iter(wanted))}")
-        output.show(_listed(cases))
+        output.show(listing(cases))
         raise typer.Exit
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
-    report = _run(image, cases, left_out, accepted)
+    left_out = [case.number for case in CASES if case not in cases]
+    with reachable(), progress(len(cases)) as (begin, say):
+        suite = Suite(image=image, begin=begin, say=say)
+        report = suite.run(cases, left_out=left_out, accepted=sorted(map(int, accepted)))
     interrupt.check()
-    _write(report, wanted, verbose=verbose)
+    renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
+    reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)
     raise typer.Exit(report.exit_code)
 
 
 # -- which cases -------------------------------------------------------------------------------------------------
 
 
-def _chosen(only: str | None, *, quick: bool) -> tuple[list[AnyCase], list[int]]:
-    """The cases that are asked for, and the numbers of the others."""
-    # the docker SDK takes 0.2 s to import, which the other verbs need not wait for
-    from spawner_limits.conformance.cases import CASES  # noqa: PLC0415
-
-    names = None if only is None else _names("--only", only, _known(CASES))
-    chosen = [one for one in CASES if (names is None or names & _names_of(one)) and (one.quick or not quick)]
+def _chosen(only: str | None, *, quick: bool) -> list[AnyCase]:
+    """The cases that are asked for."""
+    chosen = [case for case in CASES if case.quick or not quick]
+    if only is not None:
+        known = [*dict.fromkeys(case.group.value for case in CASES), *(str(case.number) for case in CASES)]
+        names = _names("--only", only, known)
+        chosen = [case for case in chosen if names & {case.group.value, str(case.number)}]
     if not chosen:
         raise UsageError(f"--quick leaves no case of --only {only}; leave out one of them")
-    return chosen, [one.number for one in CASES if one not in chosen]
-
-
-def _known(cases: Sequence[AnyCase]) -> list[str]:
-    """Groups, as the list has them, and numbers."""
-    return [*dict.fromkeys(one.group.value for one in cases), *(str(one.number) for one in cases)]
-
-
-def _names_of(case: AnyCase) -> set[str]:
-    return {case.group.value, str(case.number)}
-
-
-def _accepted(accept: str | None) -> list[int]:
-    from spawner_limits.conformance.cases import CASES  # noqa: PLC0415
-
-    if accept is None:
-        return []
-    return sorted(int(name) for name in _names("--accept", accept, [str(one.number) for one in CASES]))
+    return chosen
 
 
 def _names(option: str, text: str, known: Sequence[str]) -> set[str]:
@@ -106,40 +97,9 @@ def _names(option: str, text: str, known: Sequence[str]) -> set[str]:
 
 
 def _expected(name: str, known: Sequence[str]) -> str:
-    numbers = sorted(int(one) for one in known if one.isdigit())
-    groups = tuple(one for one in known if not one.isdigit())
+    numbers = sorted(int(word) for word in known if word.isdigit())
+    groups = tuple(word for word in known if not word.isdigit())
     found = near(name, groups, least=0.6)
     if found:
         return f"did you mean {shown(found)}?"
     return f"expected {', '.join(groups)}{' or ' if groups else ''}a case's number, {numbers[0]} to {numbers[-1]}"
-
-
-def _listed(cases: Iterable[AnyCase]) -> RenderableType:
-    from spawner_limits.conformance.report.listing import listing  # noqa: PLC0415
-
-    return listing(cases)
-
-
-# -- run, and tell -----------------------------------------------------------------------------------------------
-
-
-def _run(image: str, cases: Sequence[AnyCase], left_out: list[int], accepted: list[int]) -> ConformanceReport:
-    from spawner_limits.cli.progress import progress  # noqa: PLC0415
-    from spawner_limits.clients.own_containers import reachable  # noqa: PLC0415
-    from spawner_limits.conformance.suite import Suite  # noqa: PLC0415
-
-    with reachable(), progress(len(cases)) as (begin, say):
-        return Suite(image=image, begin=begin, say=say).run(cases, left_out=left_out, accepted=accepted)
-
-
-def _write(report: ConformanceReport, wanted: dict[str, str], *, verbose: bool) -> None:
-    from spawner_limits.conformance.report import (  # noqa: PLC0415
-        full_table,
-        table,
-        to_html,
-        to_json,
-        to_junit,
-    )
-
-    renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)

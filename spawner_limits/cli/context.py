@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spawner_limits.cli import hub as hubs
+from spawner_limits.clients.hub_api import answers
 from spawner_limits.errors import UnreachableError
+from spawner_limits.lifecycle.ownership import policy_files
+from spawner_limits.lifecycle.plan import entitle
 from spawner_limits.policy.model import user_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from spawner_limits.clients.engine import Server
-    from spawner_limits.lifecycle.node import Node
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
@@ -31,14 +33,6 @@ POLICY = Path("limits.yaml")
 _SCOPES = "list:users and read:users:groups"
 
 
-def node() -> Node:
-    """The machine that this runs on, and its engine. UnreachableError when none answers."""
-    # the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.lifecycle.node import Node  # noqa: PLC0415
-
-    return Node.here()
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
     """What the policy gives, for people in the groups that the hub says."""
@@ -49,16 +43,12 @@ class Rules:
 
     def entitle(self, server: Server, in_force: Entitlement | None) -> Entitlement:
         """What a server may use now."""
-        from spawner_limits.lifecycle.plan import entitle  # noqa: PLC0415
-
         groups = None if self.groups is None else self.groups.get(user_key(server.user))
         return entitle(self.policy, server, in_force, groups, now=datetime.now(UTC))
 
 
 def rules(policy: Policy, url: str) -> Rules:
     """`policy`, with everybody's groups by the hub at `url`; where none answers, that is told. UnreachableError."""
-    from spawner_limits.clients.hub_api import answers  # noqa: PLC0415
-
     if not os.environ.get(hubs.TOKEN):
         typer.echo(f"spawner-limits: no token in {hubs.TOKEN}, so groups are those of each server's start", err=True)
         return Rules(policy=policy, groups=None)
@@ -66,7 +56,7 @@ def rules(policy: Policy, url: str) -> Rules:
         raise UnreachableError(f"no hub answers at {url}, which says who is in which group; without {hubs.TOKEN} those "
                                "of each server's start are taken")  # fmt: skip
     people = hubs.connect(url, scopes=_SCOPES).active()
-    return Rules(policy=policy, groups={user_key(one.name): one.groups for one in people if one.groups is not None})
+    return Rules(policy=policy, groups={user_key(user.name): user.groups for user in people if user.groups is not None})
 
 
 def whose(server: Server) -> str:
@@ -79,24 +69,20 @@ def divided(found: Iterable[Server], file: Path) -> tuple[tuple[Server, ...], tu
 
     A container that does not say is of the first, where it is found to be unknown.
     """
-    from spawner_limits.lifecycle.ownership import policy_files  # noqa: PLC0415  the docker SDK
-
     wanted = file.resolve()
     ours: list[Server] = []
     others: list[Server] = []
-    for one in found:
-        files = [Path(name) for name in policy_files(one)]
+    for server in found:
+        files = [Path(name) for name in policy_files(server)]
         is_ours = not files or any(not name.is_absolute() or name.resolve() == wanted for name in files)
-        (ours if is_ours else others).append(one)
+        (ours if is_ours else others).append(server)
     return tuple(ours), tuple(others)
 
 
 def tell_others(others: Sequence[Server]) -> None:
     """Say which servers are left alone."""
-    from spawner_limits.lifecycle.ownership import policy_files  # noqa: PLC0415  the docker SDK
-
     if others:
-        files = ", ".join(sorted({name for one in others for name in policy_files(one)}))
+        files = ", ".join(sorted({name for server in others for name in policy_files(server)}))
         count = "1 server was" if len(others) == 1 else f"{len(others)} servers were"
         typer.echo(
             f"spawner-limits: {count} started under another policy file and left alone; --under {files}", err=True

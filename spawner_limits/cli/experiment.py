@@ -11,14 +11,17 @@ from rich.console import Console
 
 from spawner_limits import __version__, interrupt
 from spawner_limits.cli import reports
+from spawner_limits.clients.own_containers import Engine, reachable
+from spawner_limits.conformance.case import CannotError
+from spawner_limits.conformance.trial import Bench
 from spawner_limits.errors import UsageError
+from spawner_limits.experiments.experiment import Done, Stage
+from spawner_limits.experiments.listed import EXPERIMENTS, Entry
+from spawner_limits.experiments.report import table, to_html, to_json
 from spawner_limits.policy.messages import nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from spawner_limits.experiments.experiment import Done
-    from spawner_limits.experiments.listed import Entry
 
 
 def experiment(
@@ -47,18 +50,19 @@ def experiment(
         raise UsageError("--image is empty: give the name of an image")
     done = _done(name, image, seconds)
     interrupt.check()
-    _write(done, wanted)
+    renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
+    reports.write(done, wanted, table=table, renderers=renderers)
     raise typer.Exit(done.exit_code)
 
 
 def _done(name: str, image: str | None, seconds: float | None) -> Done:
-    # the docker SDK takes 0.2 s to import, which the other verbs need not wait for
-    from spawner_limits.clients.own_containers import reachable  # noqa: PLC0415
-    from spawner_limits.conformance.case import CannotError  # noqa: PLC0415
-
-    entry = _entry(name)
+    if name not in EXPERIMENTS:
+        raise UsageError(f"{shown(name)}: no such experiment; {nearest(name, tuple(EXPERIMENTS))}")
+    entry = EXPERIMENTS[name]
     if seconds is not None and entry.seconds is None:
         raise UsageError(f"--seconds: {name} ends by itself; it is for cpu, sharing and shares")
+    if entry.needs is not None:
+        entry.needs()
     try:
         with reachable():
             return _run(entry, image or entry.image, seconds or entry.seconds or 0.0)
@@ -67,24 +71,14 @@ def _done(name: str, image: str | None, seconds: float | None) -> Done:
         raise CannotError(f"experiment {name}: {error}{remedy}") from error
 
 
-def _entry(name: str) -> Entry:
-    from spawner_limits.experiments.listed import EXPERIMENTS  # noqa: PLC0415
-
-    if name not in EXPERIMENTS:
-        raise UsageError(f"{shown(name)}: no such experiment; {nearest(name, tuple(EXPERIMENTS))}")
-    return EXPERIMENTS[name]
-
-
 def _run(entry: Entry, image: str, seconds: float) -> Done:
-    from spawner_limits.clients.own_containers import Engine  # noqa: PLC0415
-    from spawner_limits.conformance.trial import Bench  # noqa: PLC0415
-    from spawner_limits.experiments.experiment import Done, Stage  # noqa: PLC0415
-
     engine = Engine()
     engine.sweep()
     bench = Bench(engine, image)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    found = entry.run(Stage(bench=bench, seconds=seconds, say=_say()))
+    stage = Stage(bench=bench, seconds=seconds, say=lambda text: console.print(text, markup=False))
+    found = entry.run(stage)
     return Done(
         experiment=found,
         host=bench.host,
@@ -93,15 +87,3 @@ def _run(entry: Entry, image: str, seconds: float) -> Done:
         seconds=time.monotonic() - began,
         version=__version__,
     )
-
-
-def _say() -> Callable[[str], None]:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    return lambda text: console.print(text, markup=False)
-
-
-def _write(done: Done, wanted: dict[str, str]) -> None:
-    from spawner_limits.experiments.report import table, to_html, to_json  # noqa: PLC0415
-
-    renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
-    reports.write(done, wanted, table=table, renderers=renderers)

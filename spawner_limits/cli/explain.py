@@ -13,9 +13,15 @@ import typer
 from rich.padding import Padding
 
 from spawner_limits.cli import host, output
+from spawner_limits.engines import docker, kube, swarm
+from spawner_limits.engines.enforcement import shares_told
 from spawner_limits.errors import RequestError, UsageError
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import keys, messages
+from spawner_limits.policy.model import group_key, user_key
+from spawner_limits.policy.parse import load
+from spawner_limits.policy.resolve import resolve
+from spawner_limits.policy.user_options import Request
 from spawner_limits.spawners import thread_env
 
 if TYPE_CHECKING:
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from spawner_limits.engines.enforcement import CgroupVersion, Enforcement, Expectation, KernelFile, Share
+    from spawner_limits.engines.enforcement import CgroupVersion, Enforcement, Share
     from spawner_limits.policy.entitlement import Entitlement, Grant
     from spawner_limits.policy.model import Policy
 
@@ -45,6 +51,11 @@ class EngineName(StrEnum):
     KUBE = "kube"
 
 
+_TRANSLATE: Mapping[EngineName, Callable[..., Enforcement]] = {
+    EngineName.DOCKER: docker.translate,
+    EngineName.SWARM: swarm.translate,
+    EngineName.KUBE: kube.translate,
+}
 _TOLD = {
     EngineName.DOCKER: "Docker is told (extra_host_config)",
     EngineName.SWARM: "Swarm is told (Resources of the task template)",
@@ -78,10 +89,9 @@ def explain(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
     Last, what the Linux kernel's files must show once the server runs. The hub's groups are not asked for: give them.
     """
-    from spawner_limits.policy.parse import load  # noqa: PLC0415  YAML, which --help need not wait for
-
     for option, name in (("USER", user), *(("--group", group) for group in groups or ())):
-        _refuse_no_name(option, name)
+        if not name or not name.isprintable() or name != name.strip():
+            raise UsageError(f"{option}: found {messages.shown(name)}; expected a name, without blanks around it")
     now = datetime.now(UTC) if at is None else _moment(at)
     policy = load(file)
     version = cast("CgroupVersion", cgroup) if cgroup is not None else host.cgroup_version() or 2
@@ -91,11 +101,6 @@ def explain(  # noqa: PLR0913, PLR0917  the command's options are its interface
         output.show_json(_as_object(case))
     else:
         output.show(*_told(case))
-
-
-def _refuse_no_name(option: str, name: str) -> None:
-    if not name or not name.isprintable() or name != name.strip():
-        raise UsageError(f"{option}: found {messages.shown(name)}; expected a name, without blanks around it")
 
 
 def _moment(given: str) -> datetime:
@@ -123,45 +128,28 @@ class _Case:
 
     def __init__(self, policy: Policy, asked: _Asked, engine: EngineName, version: CgroupVersion) -> None:
         """UsageError where that size may not be picked."""
-        from spawner_limits.policy.model import group_key, user_key  # noqa: PLC0415
-
         self.policy, self.now, self.engine, self.version = policy, asked.now, engine, version
         self.entitlement = _entitlement(policy, asked)
         self.has_own_rule = user_key(asked.user) in policy.users
-        self.strangers = tuple(dict.fromkeys(one for one in asked.groups if group_key(one) not in policy.groups))
-        self.enforcement: Enforcement = _translate(engine)(self.entitlement.limits, version=version)
+        self.strangers = tuple(dict.fromkeys(group for group in asked.groups if group_key(group) not in policy.groups))
+        self.enforcement = _TRANSLATE[engine](self.entitlement.limits, version=version)
         self.shares = _shares(self.enforcement, version)
 
 
 def _entitlement(policy: Policy, asked: _Asked) -> Entitlement:
-    from spawner_limits.policy.resolve import resolve  # noqa: PLC0415
-    from spawner_limits.policy.user_options import Request  # noqa: PLC0415
-
     who = (policy, asked.user, asked.groups, asked.server)
     try:
         return resolve(*who, now=asked.now, request=Request(size=asked.size))
     except RequestError:
         sizes = resolve(*who, now=asked.now).sizes
-    told = messages.nearest(str(asked.size), sizes) if sizes else "the policy lets them pick none"
-    raise UsageError(f"--size: found {messages.shown(str(asked.size))}; {told}")
-
-
-def _translate(engine: EngineName) -> Callable[..., Enforcement]:
-    from spawner_limits.engines import docker, kube, swarm  # noqa: PLC0415
-
-    translations: dict[EngineName, Callable[..., Enforcement]] = {
-        EngineName.DOCKER: docker.translate,
-        EngineName.SWARM: swarm.translate,
-        EngineName.KUBE: kube.translate,
-    }
-    return translations[engine]
+    expected = messages.nearest(str(asked.size), sizes) if sizes else "the policy lets them pick none"
+    raise UsageError(f"--size: found {messages.shown(str(asked.size))}; {expected}")
 
 
 def _shares(enforcement: Enforcement, version: CgroupVersion) -> tuple[Share, ...]:
-    from spawner_limits.engines.enforcement import shares_told  # noqa: PLC0415
-
-    asked = [one.value for one in enforcement.expect if one.field == "cpu_shares" and one.value is not None]
-    return shares_told(int(asked[0]), version) if asked else ()
+    values = (expected.value for expected in enforcement.expect if expected.field == "cpu_shares")
+    asked = next((value for value in values if value is not None), None)
+    return () if asked is None else shares_told(int(asked), version)
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
@@ -173,10 +161,15 @@ def _told(case: _Case) -> Iterator[RenderableType]:
     for note in _notes(case):
         yield output.indented(note)
     yield ""
-    yield output.rows([*_limits(entitlement)], _RESOURCE, _LIMIT, head=("Resource", "Limit", "From"))
+    limits = [
+        (FIELDS[field].words, tell(field, grant.value), _origin(field, grant))
+        for field, grant in entitlement.grants.items()
+    ]
+    yield output.rows(limits, _RESOURCE, _LIMIT, head=("Resource", "Limit", "From"))
     if entitlement.sizes:
+        sizes = (f"{name} (this one)" if name == entitlement.size else name for name in entitlement.sizes)
         yield ""
-        yield f"Sizes that may be picked: {', '.join(_marked(entitlement))}"
+        yield f"Sizes that may be picked: {', '.join(sizes)}"
     if entitlement.servers:
         yield ""
         yield output.heading("All servers of this user together")
@@ -208,11 +201,6 @@ def _near(name: str, known: tuple[str, ...]) -> str:
     return f'; did you mean "{found}"?' if found else ""
 
 
-def _limits(entitlement: Entitlement) -> Iterator[tuple[str, str, str]]:
-    for field, grant in entitlement.grants.items():
-        yield FIELDS[field].words, tell(field, grant.value), _origin(field, grant)
-
-
 def _servers(entitlement: Entitlement) -> Iterator[tuple[str, str, str]]:
     for key, grant in entitlement.servers.items():
         value = "unlimited" if grant.value is None else keys.SERVERS[key].tell(grant.value)
@@ -232,11 +220,6 @@ def _hinted(entitlement: Entitlement) -> str:
     return f"none, as CPU is not limited{by}" if count is None else f"{count}{by}"
 
 
-def _marked(entitlement: Entitlement) -> Iterator[str]:
-    for name in entitlement.sizes:
-        yield f"{name} (this one)" if name == entitlement.size else name
-
-
 def _told_of_engine(case: _Case) -> Iterator[RenderableType]:
     yield ""
     yield output.heading(_TOLD[case.engine])
@@ -250,16 +233,16 @@ def _told_of_engine(case: _Case) -> Iterator[RenderableType]:
         yield ""
         yield output.heading(_CANNOT[case.engine])
         for field, reason in case.enforcement.cannot.items():
-            yield output.indented(f"{field}: {reason}{_then(case.policy, field)}")
+            then = "best_effort: it starts without" if field in case.policy.best_effort else "so the spawn is refused"
+            yield output.indented(f"{field}: {reason} ({then})")
 
 
 def _remark(case: _Case, line: str) -> str:
     """What an odd byte is for, as a comment in YAML."""
-    from spawner_limits.engines.docker import allows_no_swap, host_config  # noqa: PLC0415
-
     if case.engine is not EngineName.DOCKER or not line.startswith("memswap_limit:"):
         return ""
-    return "  # a byte above mem_limit: no swap, for good" if allows_no_swap(host_config(case.enforcement.ask)) else ""
+    allows_none = docker.allows_no_swap(docker.host_config(case.enforcement.ask))
+    return "  # a byte above mem_limit: no swap, for good" if allows_none else ""
 
 
 def _told_of_shares(case: _Case) -> Iterator[RenderableType]:
@@ -268,13 +251,9 @@ def _told_of_shares(case: _Case) -> Iterator[RenderableType]:
         return
     yield ""
     yield output.heading(f"{case.entitlement.limits.cpu_shares} CPU shares, beside one busy server that has none")
-    for one in case.shares:
-        told = f" ({one.runtime})" if one.runtime else ""
-        yield output.indented(f"{one.part:.1%} of a CPU that both want: weight {one.weight} to {one.ordinary}{told}")
-
-
-def _then(policy: Policy, field: str) -> str:
-    return " (best_effort: it starts without)" if field in policy.best_effort else " (so the spawn is refused)"
+    for share in case.shares:
+        weights = f"weight {share.weight} to {share.ordinary}" + (f" ({share.runtime})" if share.runtime else "")
+        yield output.indented(f"{share.part:.1%} of a CPU that both want: {weights}")
 
 
 def _yaml(asked: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[int, str]]:
@@ -291,8 +270,8 @@ def _files(case: _Case) -> Iterator[tuple[str, str]]:
     """Each file once, though two fields may be in it."""
     shown: dict[str, str] = {}
     for expected in case.enforcement.expect:
-        for one in expected.files(case.version):
-            shown.setdefault(one.name, " or ".join(dict.fromkeys(one.accept)))
+        for file in expected.files(case.version):
+            shown.setdefault(file.name, " or ".join(dict.fromkeys(file.accept)))
     yield from shown.items()
 
 
@@ -317,10 +296,24 @@ def _as_object(case: _Case) -> dict[str, Any]:
         "engine": case.engine.value,
         "ask": enforcement.ask,
         "cgroup_version": case.version,
-        "expect": [_expectation(one, case.version) for one in enforcement.expect],
+        "expect": [
+            {
+                "field": expected.field,
+                "files": [
+                    {"controller": file.controller, "name": file.name, "accept": list(dict.fromkeys(file.accept))}
+                    for file in expected.files(case.version)
+                ],
+            }
+            for expected in enforcement.expect
+        ],
         "cpu_shares_beside_one_without": [
-            {"runtime": one.runtime, "weight": one.weight, "ordinary_weight": one.ordinary, "share": round(one.part, 4)}
-            for one in case.shares
+            {
+                "runtime": share.runtime,
+                "weight": share.weight,
+                "ordinary_weight": share.ordinary,
+                "share": round(share.part, 4),
+            }
+            for share in case.shares
         ],
         "cannot": {
             field: {"reason": reason, "best_effort": field in case.policy.best_effort}
@@ -352,11 +345,3 @@ def _grant(grant: Grant) -> dict[str, Any]:
         "lowered_by": grant.clamped_by,
         "lowered_from": grant.clamped_from,
     }
-
-
-def _expectation(expected: Expectation, version: CgroupVersion) -> dict[str, Any]:
-    return {"field": expected.field, "files": [_file(one) for one in expected.files(version)]}
-
-
-def _file(one: KernelFile) -> dict[str, Any]:
-    return {"controller": one.controller, "name": one.name, "accept": list(dict.fromkeys(one.accept))}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from spawner_limits.clients.hub_api import Hub
 from spawner_limits.errors import UsageError
-
-if TYPE_CHECKING:
-    from spawner_limits.clients.hub_api import Hub
 
 DEFAULT = "http://127.0.0.1:8081/hub/api"
 """of a hub on this machine that has no further settings"""
@@ -24,8 +22,6 @@ Address = Annotated[
 
 def connect(url: str, *, scopes: str) -> Hub:
     """The hub at `url`. UsageError without a token, which says the `scopes` that it needs; else as `Hub`."""
-    from spawner_limits.clients.hub_api import Hub  # noqa: PLC0415  requests, which --help need not wait for
-
     token = os.environ.get(TOKEN, "")
     if not token:
         raise UsageError(f"no token for the hub: put one with the scopes {scopes} in {TOKEN}")

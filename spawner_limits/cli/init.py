@@ -11,6 +11,7 @@ import typer
 
 from spawner_limits.cli import output
 from spawner_limits.errors import UsageError
+from spawner_limits.policy.schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,8 +102,6 @@ def init(
 
     Then say what to add to jupyterhub_config.py. A file that is there already is never overwritten.
     """
-    from spawner_limits.policy.schema import schema  # noqa: PLC0415  --help need not wait for it
-
     contents = {POLICY: TEXT, SCHEMA: text.dumps(schema(), indent=2) + "\n"}
     paths = _write(directory, contents)
     if json:

@@ -9,6 +9,9 @@ from rich.text import Text
 
 from spawner_limits.cli import context, output
 from spawner_limits.cli import hub as hubs
+from spawner_limits.lifecycle import apply
+from spawner_limits.lifecycle.node import Node
+from spawner_limits.policy.parse import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from spawner_limits.lifecycle.node import Node
     from spawner_limits.lifecycle.plan import Change, Plan
     from spawner_limits.policy.model import Policy
 
@@ -39,10 +41,10 @@ def plan(
     """
     policy, _, plans = made(file, under, hub, users)
     if json:
-        output.show_json({"policy_sha256": policy.sha256, "servers": [as_object(one) for one in plans]})
+        output.show_json({"policy_sha256": policy.sha256, "servers": [as_object(plan) for plan in plans]})
     else:
         output.show(*told(plans))
-    raise typer.Exit(exit_code(one.exit_code for one in plans))
+    raise typer.Exit(exit_code(plan.exit_code for plan in plans))
 
 
 def exit_code(codes: Iterable[int]) -> int:
@@ -55,11 +57,8 @@ def made(
     file: Path, under: Path | None, hub: str, users: Sequence[str] | None
 ) -> tuple[Policy, Node, tuple[Plan, ...]]:
     """The policy, the node, and the plans of its hub's servers, or of some users. PolicyError, UnreachableError."""
-    from spawner_limits.lifecycle import apply  # noqa: PLC0415  the docker SDK
-    from spawner_limits.policy.parse import load  # noqa: PLC0415  YAML
-
     policy = load(file)
-    rules, node = context.rules(policy, hub), context.node()
+    rules, node = context.rules(policy, hub), Node.here()
     found = [server for server in node.engine.servers(users=users or ()) if server.runs]
     ours, others = context.divided(found, under or file)
     context.tell_others(others)
@@ -71,43 +70,42 @@ def made(
 
 def told(plans: Sequence[Plan]) -> Iterator[RenderableType]:
     """All plans: first the line that matters, then those that drift."""
-    drifting = [one for one in plans if one.drifts]
+    drifting = [plan for plan in plans if plan.drifts]
     if not plans:
         yield Text("no server runs on this machine")
     else:
         count = "1 server runs" if len(plans) == 1 else f"{len(plans)} servers run"
         yield output.heading(f"{count}; {len(drifting) or 'none'} otherwise than the policy says")
-    for one in drifting:
+    for plan in drifting:
         yield ""
-        yield output.heading(context.whose(one.server))
-        yield from (output.indented(text) for text in ([one.problem] if one.problem else []))
-        if one.steps:
-            yield output.rows(
-                [(step.field, step.wanted, step.actual, _how(step)) for step in one.steps], *_WIDTHS, head=_HEAD
-            )
-
-
-def _how(step: Change) -> str:
-    return f"{step.effect.value}: {step.why}" if step.why else step.effect.value
+        yield output.heading(context.whose(plan.server))
+        if plan.problem:
+            yield output.indented(plan.problem)
+        if plan.steps:
+            cells = [
+                (step.field, step.wanted, step.actual, ": ".join(filter(None, (step.effect.value, step.why))))
+                for step in plan.steps
+            ]
+            yield output.rows(cells, *_WIDTHS, head=_HEAD)
 
 
 # -- for programs --------------------------------------------------------------------------------------------------
 
 
-def as_object(one: Plan) -> dict[str, Any]:
+def as_object(plan: Plan) -> dict[str, Any]:
     """One plan."""
-    grants = one.entitlement.grants if one.entitlement is not None else {}
+    grants = plan.entitlement.grants if plan.entitlement is not None else {}
     return {
-        "user": one.server.user,
-        "server": one.server.server,
-        "container": one.server.name,
-        "container_id": one.server.id,
-        "drift": one.drifts,
-        "problem": one.problem or None,
+        "user": plan.server.user,
+        "server": plan.server.server,
+        "container": plan.server.name,
+        "container_id": plan.server.id,
+        "drift": plan.drifts,
+        "problem": plan.problem or None,
         "policy": {
             output.KEYS[name]: {**output.known(grant.value), "rule": grant.rule} for name, grant in grants.items()
         },
-        "steps": [step_object(step) for step in one.steps],
+        "steps": [step_object(step) for step in plan.steps],
     }
 
 
@@ -120,7 +118,12 @@ def step_object(step: Change) -> dict[str, Any]:
         "how": step.effect.value,
         "why": step.why or None,
         "files": [
-            {"file": one.file, "found": one.found, "expected": list(one.expected), "reason": one.reason or None}
-            for one in step.differences
+            {
+                "file": difference.file,
+                "found": difference.found,
+                "expected": list(difference.expected),
+                "reason": difference.reason or None,
+            }
+            for difference in step.differences
         ],
     }

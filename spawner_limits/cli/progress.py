@@ -59,5 +59,5 @@ def progress(total: int) -> Iterator[tuple[Callable[[AnyCase], None], Callable[[
         yield lambda _: None, lambda result: console.print(plain(result), markup=False)
         return
     with Status("", console=console, spinner="line") as status:
-        shown = Progress(total, lambda told: status.update(Text(told, no_wrap=True, overflow="ellipsis")))
+        shown = Progress(total, lambda text: status.update(Text(text, no_wrap=True, overflow="ellipsis")))
         yield shown.begin, shown.done

@@ -12,7 +12,11 @@ from rich.text import Text
 from spawner_limits import units
 from spawner_limits.cli import context, output
 from spawner_limits.cli.plan import exit_code, step_object
-from spawner_limits.lifecycle.plan import used_bytes
+from spawner_limits.clients.docker import THREADS
+from spawner_limits.kernel.cgroups import CgroupError
+from spawner_limits.lifecycle.in_force import events, in_force
+from spawner_limits.lifecycle.node import Node
+from spawner_limits.lifecycle.plan import plan, used_bytes
 from spawner_limits.limits import tell
 
 if TYPE_CHECKING:
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
 
     from spawner_limits.clients.engine import Server
     from spawner_limits.kernel.snapshot import Snapshot
-    from spawner_limits.lifecycle.node import Node
     from spawner_limits.lifecycle.plan import Change
     from spawner_limits.lifecycle.records import Record
     from spawner_limits.policy.entitlement import Entitlement
@@ -57,24 +60,18 @@ def ps(
     What drifts here is not what the server was given; whether that is what the policy gives today, `plan` says.
     Exit code: 0 no drift, 1 drift, 3 a server's limits can't be known, 4 engine not reachable.
     """
-    from spawner_limits.clients.docker import THREADS  # noqa: PLC0415  the docker SDK
-
-    node = context.node()
+    node = Node.here()
     found = [server for server in node.engine.servers(users=users or ()) if server.runs]
     with ThreadPoolExecutor(THREADS) as pool:
         rows = tuple(pool.map(lambda server: _row(server, node), found))
     if json:
-        output.show_json({"servers": [_as_object(one) for one in rows]})
+        output.show_json({"servers": [_as_object(row) for row in rows]})
     else:
         output.show(*_told(rows))
-    raise typer.Exit(exit_code(1 if one.drift else 3 if one.problem else 0 for one in rows))
+    raise typer.Exit(exit_code(1 if row.drift else 3 if row.problem else 0 for row in rows))
 
 
 def _row(server: Server, node: Node) -> Row:
-    from spawner_limits.kernel.cgroups import CgroupError  # noqa: PLC0415
-    from spawner_limits.lifecycle.in_force import events, in_force  # noqa: PLC0415
-    from spawner_limits.lifecycle.plan import plan  # noqa: PLC0415
-
     attested: Record | None = None
     kills: tuple[Record, ...] = ()
     entitlement = server.entitlement
@@ -105,35 +102,35 @@ def _told(rows: Sequence[Row]) -> Iterator[RenderableType]:
         yield Text("no server runs on this machine")
         return
     yield output.rows([], *_WIDTHS, head=_HEAD)
-    for one in rows:
-        yield output.rows([(context.whose(one.server), _memory(one), _state(one))], *_WIDTHS)
-        yield from (output.indented(line) for line in _lines(one))
+    for row in rows:
+        yield output.rows([(context.whose(row.server), _memory(row), _state(row))], *_WIDTHS)
+        yield from (output.indented(line) for line in _lines(row))
 
 
-def _memory(one: Row) -> str:
-    used = None if one.shown is None else used_bytes(one.shown)
-    limit = one.entitlement.limits.mem_limit if one.entitlement is not None else None
+def _memory(row: Row) -> str:
+    used = None if row.shown is None else used_bytes(row.shown)
+    limit = row.entitlement.limits.mem_limit if row.entitlement is not None else None
     if used is None:
         return "unknown"
     return units.format_size(used) if limit is None else units.size_usage(used, limit)
 
 
-def _state(one: Row) -> str:
-    when = f"attested {one.attested.at.astimezone():%H:%M:%S}" if one.attested is not None else "not attested"
-    if one.problem and not one.drift:
+def _state(row: Row) -> str:
+    when = f"attested {row.attested.at.astimezone():%H:%M:%S}" if row.attested is not None else "not attested"
+    if row.problem and not row.drift:
         return "UNKNOWN"
-    return f"{when}, DRIFT" if one.drift else f"{when}, no drift"
+    return f"{when}, DRIFT" if row.drift else f"{when}, no drift"
 
 
-def _lines(one: Row) -> Iterator[str]:
-    if one.entitlement is not None:
-        yield summary(one.entitlement)
-    yield from (f"{step.field}: {step.actual}, expected {step.wanted}" for step in one.drift)
-    if one.problem:
-        yield one.problem
-    if one.kills:
-        count = sum(int(kill.details.get("count", 1)) for kill in one.kills)
-        yield f"{count} OOM kill{'' if count == 1 else 's'}: {', '.join(map(_kill, one.kills[-_KILLS:]))}"
+def _lines(row: Row) -> Iterator[str]:
+    if row.entitlement is not None:
+        yield summary(row.entitlement)
+    yield from (f"{step.field}: {step.actual}, expected {step.wanted}" for step in row.drift)
+    if row.problem:
+        yield row.problem
+    if row.kills:
+        count = sum(int(kill.details.get("count", 1)) for kill in row.kills)
+        yield f"{count} OOM kill{'' if count == 1 else 's'}: {', '.join(map(_kill, row.kills[-_KILLS:]))}"
 
 
 def _kill(kill: Record) -> str:
@@ -151,22 +148,22 @@ def summary(entitlement: Entitlement) -> str:
 # -- for programs --------------------------------------------------------------------------------------------------
 
 
-def _as_object(one: Row) -> dict[str, Any]:
-    grants = one.entitlement.grants if one.entitlement is not None else {}
+def _as_object(row: Row) -> dict[str, Any]:
+    grants = row.entitlement.grants if row.entitlement is not None else {}
     return {
-        "user": one.server.user,
-        "server": one.server.server,
-        "container": one.server.name,
-        "container_id": one.server.id,
-        "started": one.server.started.isoformat() if one.server.started is not None else None,
+        "user": row.server.user,
+        "server": row.server.server,
+        "container": row.server.name,
+        "container_id": row.server.id,
+        "started": row.server.started.isoformat() if row.server.started is not None else None,
         "limits": {
             output.KEYS[name]: {**output.known(grant.value), "rule": grant.rule} for name, grant in grants.items()
         },
-        "attested": one.attested.at.isoformat() if one.attested is not None else None,
-        "attested_reason": None if one.attested is not None else "no record of it",
-        "attestation_seconds": one.attested.details.get("seconds") if one.attested is not None else None,
-        "memory_used_bytes": None if one.shown is None else used_bytes(one.shown),
-        "drift": [step_object(step) for step in one.drift],
-        "problem": one.problem or None,
-        "oom_kills": [{"at": kill.at.isoformat(), **kill.details} for kill in one.kills],
+        "attested": row.attested.at.isoformat() if row.attested is not None else None,
+        "attested_reason": None if row.attested is not None else "no record of it",
+        "attestation_seconds": row.attested.details.get("seconds") if row.attested is not None else None,
+        "memory_used_bytes": None if row.shown is None else used_bytes(row.shown),
+        "drift": [step_object(step) for step in row.drift],
+        "problem": row.problem or None,
+        "oom_kills": [{"at": kill.at.isoformat(), **kill.details} for kill in row.kills],
     }

@@ -23,7 +23,7 @@ PANEL = "Output"
 
 def targets(*, json: str | None, html: str | None, junit: str | None) -> dict[str, str]:
     """Form → its file, or `-` for stdout. UsageError for one that could not be written."""
-    given = {name: one for name, one in (("json", json), ("html", html), ("junit", junit)) if one is not None}
+    given = {name: target for name, target in (("json", json), ("html", html), ("junit", junit)) if target is not None}
     for name, target in given.items():
         if target != "-" and (not Path(target).resolve().parent.is_dir() or Path(target).is_dir()):
             raise UsageError(f"--{name} {target}: not a file in a directory that exists")

@@ -13,8 +13,11 @@ import typer
 from rich.text import Text
 
 from spawner_limits.cli import output
+from spawner_limits.cli.policy_file import content, read, replace
 from spawner_limits.errors import PolicyError, UsageError
 from spawner_limits.policy import keys, messages
+from spawner_limits.policy.parse import parse
+from spawner_limits.policy.set_rule import Target, change, read_values, shadows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from spawner_limits.policy.model import Policy
-    from spawner_limits.policy.set_rule import Target, Values
+    from spawner_limits.policy.set_rule import Values
 
 _FOR = re.compile(r"([1-9][0-9]{0,3})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -53,9 +56,6 @@ def set_(  # noqa: PLR0913, PLR0917  the command's options are its interface
 
     It counts at the next spawn; servers that run keep what they have, unless the policy has auto_apply.
     """
-    from spawner_limits.cli.policy_file import replace  # noqa: PLC0415  YAML, which --help need not wait for
-    from spawner_limits.policy.set_rule import Target, read_values  # noqa: PLC0415
-
     now = datetime.now(UTC)
     rule = Target.read(target)
     change = _Change(file, rule, read_values(rule, fields), now=now, until=None if span is None else _until(span, now))
@@ -65,7 +65,7 @@ def set_(  # noqa: PLR0913, PLR0917  the command's options are its interface
     if json:
         output.show_json(_as_object(change, target, written=written))
     else:
-        output.show_lines(_diff(change))
+        output.show_lines(Text(line, style=_COLOURS.get(line[:1], "")) for line in change.diff)
         output.show(*_told(change, written=written))
 
 
@@ -86,13 +86,11 @@ class _Change:
 
     def __init__(self, file: Path, target: Target, values: Values, *, now: datetime, until: datetime | None) -> None:
         """Read the file, and judge what it would become. PolicyError, UsageError."""
-        from spawner_limits.policy.set_rule import change, shadows  # noqa: PLC0415
-
         policy, self.old = _read(file, needed=until is not None)
         self.file, self.until = str(file), until
         text = _decoded(self.old, self.file)
         self.new = change(text, policy, target, values, file=self.file, now=now, until=until).encode()
-        changed = _judged_anew(self.new, self.file, was_sound=policy is not None)
+        changed = _judged(self.new, self.file, was_sound=policy is not None)
         self.notes = shadows(changed, target, values, now=now, until=until)
         self.auto_apply = changed.auto_apply
 
@@ -110,12 +108,10 @@ class _Change:
 
 def _read(file: Path, *, needed: bool) -> tuple[Policy | None, bytes]:
     """The policy and its bytes; a policy that can't be used may be what this change mends, unless it is `needed`."""
-    from spawner_limits.cli.policy_file import content, read  # noqa: PLC0415
-
     try:
         return read(file)
     except PolicyError as error:
-        if needed or any(one.line is None for one in error.problems):
+        if needed or any(mistake.line is None for mistake in error.problems):
             raise
         return None, content(file)
 
@@ -124,33 +120,22 @@ def _decoded(data: bytes, file: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        _judged(data, file)  # says where
+        parse(data, file)  # says where
         raise
 
 
-def _judged(data: bytes, file: str) -> Policy:
-    from spawner_limits.policy.parse import parse  # noqa: PLC0415
-
-    return parse(data, file)
-
-
-def _judged_anew(data: bytes, file: str, *, was_sound: bool) -> Policy:
+def _judged(data: bytes, file: str, *, was_sound: bool) -> Policy:
     try:
-        return _judged(data, file)
+        return parse(data, file)
     except PolicyError:
-        told = (
+        fact = (
             "this change would make mistakes" if was_sound else "the file has mistakes that this change does not mend"
         )
-        typer.echo(f"spawner-limits: {told}, so nothing is written:", err=True)
+        typer.echo(f"spawner-limits: {fact}, so nothing is written:", err=True)
         raise
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
-
-
-def _diff(change: _Change) -> Iterator[Text]:
-    for line in change.diff:
-        yield Text(line, style=_COLOURS.get(line[:1], ""))
 
 
 def _told(change: _Change, *, written: bool) -> Iterator[RenderableType]:

@@ -10,6 +10,11 @@ from rich.text import Text
 
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import output
+from spawner_limits.clients.docker import DockerEngine
+from spawner_limits.clients.hub_api import answers
+from spawner_limits.lifecycle.records import usual
+from spawner_limits.lifecycle.stop import find, targets
+from spawner_limits.lifecycle.stop import stop as stopping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,14 +50,8 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
     Nothing that is kept after its end is removed. Containers that only say that they are the user's are listed apart.
     Exit code: 0 all stopped, 1 something was not, 2 usage, or nobody to agree, 4 engine or hub not reachable.
     """
-    # the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.clients.docker import DockerEngine  # noqa: PLC0415
-    from spawner_limits.lifecycle.records import usual  # noqa: PLC0415
-    from spawner_limits.lifecycle.stop import find, targets  # noqa: PLC0415
-    from spawner_limits.lifecycle.stop import stop as stopping  # noqa: PLC0415
-
     engine = DockerEngine()
-    engine.info()  # one that does not answer is found before the hub is asked
+    engine.info()  # one that does not answer is told before the hub is asked
     api = _hub(hub)
     found = find(engine, api, user, usual(), images=image or (), networks=network or ())
     wanted = targets(found, container or ())
@@ -62,13 +61,11 @@ def stop(  # noqa: PLR0913, PLR0917  the command's options are its interface
         output.show_json(_as_object(found, done))
     else:
         output.show(*_told(done))
-    raise typer.Exit(int(any(one.failed for one in done)))
+    raise typer.Exit(int(any(outcome.failed for outcome in done)))
 
 
 def _hub(url: str) -> Hub | None:
     """The hub, or none where nothing answers: what runs can be stopped all the same."""
-    from spawner_limits.clients.hub_api import answers  # noqa: PLC0415  requests
-
     if answers(url):
         return hubs.connect(url, scopes=_SCOPES)
     typer.echo(f"spawner-limits: no hub answers at {url}, so all of these are stopped without one", err=True)
@@ -77,7 +74,7 @@ def _hub(url: str) -> Hub | None:
 
 def _agree(found: Findings, wanted: Sequence[Belonging], *, yes: bool, json: bool) -> None:
     """Show what there is, and go on if that may be stopped, or nothing is to be."""
-    doomed = [one.server.name for one in wanted] + [_whole(found.user, name) for name in found.elsewhere]
+    doomed = [belonging.server.name for belonging in wanted] + [_whole(found.user, name) for name in found.elsewhere]
     if not json:
         output.show(*_listing(found))
     elif doomed and not yes:
@@ -101,30 +98,28 @@ def _listing(found: Findings) -> Iterator[RenderableType]:
         yield Text(f"{found.user}: no servers, and no containers that say that they are theirs")
     if found.ours or found.elsewhere:
         yield output.heading(f"Servers of {found.user}")
-        here = [_row(one) for one in found.ours]
-        yield output.rows([*here, *(_absent(name) for name in found.elsewhere)], *_WIDTHS, head=_HEAD)
+        here = [_row(belonging) for belonging in found.ours]
+        absent = [("(not here)", name or "-", "", "yes", "") for name in found.elsewhere]
+        yield output.rows([*here, *absent], *_WIDTHS, head=_HEAD)
     if found.apart:
         yield Text()
         yield output.heading(f"Not surely of this hub, and stopped only by --container NAME ({len(found.apart)})")
-        for one in found.apart:
-            yield output.rows([_row(one)], *_WIDTHS)
-            yield from (output.indented(doubt) for doubt in one.doubts)
+        for belonging in found.apart:
+            yield output.rows([_row(belonging)], *_WIDTHS)
+            yield from (output.indented(doubt) for doubt in belonging.doubts)
     yield Text()
 
 
-def _row(one: Belonging) -> tuple[str, ...]:
-    server = one.server
+def _row(belonging: Belonging) -> tuple[str, ...]:
+    server = belonging.server
     since = f"{server.started:%Y-%m-%d %H:%M}" if server.started else server.state
-    return server.name, server.server or "-", since, "yes" if one.known else "no", server.image
-
-
-def _absent(name: str) -> tuple[str, ...]:
-    return "(not here)", name or "-", "", "yes", ""
+    return server.name, server.server or "-", since, "yes" if belonging.known else "no", server.image
 
 
 def _told(done: Sequence[Outcome]) -> Iterator[RenderableType]:
-    for one in done:
-        yield Text(f"{one.container or _whole('the hub', one.server)}: {one.done}", style="red" if one.failed else "")
+    for outcome in done:
+        subject = outcome.container or _whole("the hub", outcome.server)
+        yield Text(f"{subject}: {outcome.done}", style="red" if outcome.failed else "")
     if not done:
         yield Text("nothing to stop")
 
@@ -133,20 +128,21 @@ def _told(done: Sequence[Outcome]) -> Iterator[RenderableType]:
 
 
 def _as_object(found: Findings, done: Sequence[Outcome]) -> dict[str, Any]:
-    outcomes = {(one.container, one.server): one for one in done}
+    outcomes = {(outcome.container, outcome.server): outcome for outcome in done}
     absent = {"container": None, "reason": "no container of it on this machine", "known_to_hub": True}
     return {
         "user": found.user,
         "hub_answers": found.running is not None,
         "containers": [
-            _container(one) | _outcome(outcomes.get((one.server.name, one.server.server))) for one in found.containers
+            _container(belonging) | _outcome(outcomes.get((belonging.server.name, belonging.server.server)))
+            for belonging in found.containers
         ]
         + [absent | {"server": name} | _outcome(outcomes.get((None, name))) for name in found.elsewhere],
     }
 
 
-def _container(one: Belonging) -> dict[str, Any]:
-    server = one.server
+def _container(belonging: Belonging) -> dict[str, Any]:
+    server = belonging.server
     return {
         "container": server.name,
         "server": server.server,
@@ -155,8 +151,8 @@ def _container(one: Belonging) -> dict[str, Any]:
         "networks": list(server.networks),
         "started": server.started.isoformat() if server.started else None,
         "started_reason": None if server.started else "it does not run",
-        "known_to_hub": one.known,
-        "doubts": list(one.doubts),
+        "known_to_hub": belonging.known,
+        "doubts": list(belonging.doubts),
     }
 
 

@@ -63,11 +63,11 @@ def line(subject: str, limits: Limits, snapshots: Sequence[Snapshot]) -> str:
     seconds = (snapshots[-1].monotonic_ns - snapshots[0].monotonic_ns) / windows.SECOND_NS
     usage = f" {seconds:3.0f} s: {_cpu(limits, snapshots)}, memory {_memory(limits, snapshots[-1])}"
     whole = f"{subject}{usage}{_cache(snapshots[-1])}"
-    return whole if len(whole) <= COLUMNS else f"{_clipped(subject, COLUMNS - len(usage))}{usage}"
-
-
-def _clipped(text: str, columns: int) -> str:
-    return text if len(text) <= columns else f"{text[: columns - 1]}…"
+    if len(whole) <= COLUMNS:
+        return whole
+    left = COLUMNS - len(usage)
+    clipped = subject if len(subject) <= left else f"{subject[: left - 1]}…"
+    return f"{clipped}{usage}"
 
 
 def _cpu(limits: Limits, snapshots: Sequence[Snapshot]) -> str:

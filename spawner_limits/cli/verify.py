@@ -10,15 +10,18 @@ import typer
 from spawner_limits import interrupt
 from spawner_limits.cli import hub as hubs
 from spawner_limits.cli import reports
+from spawner_limits.cli.usage_line import live
+from spawner_limits.clients.own_containers import Engine, reachable
 from spawner_limits.deadline import Deadline
 from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
+from spawner_limits.report import table, to_html, to_json, to_junit
+from spawner_limits.verify.run import Prover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from spawner_limits.clients.hub_api import Hub
-    from spawner_limits.clients.own_containers import Engine
     from spawner_limits.proof.evidence import Report
 
 _SCOPES = "servers, read:users and admin:server_state"
@@ -76,7 +79,8 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
     else:
         report = _verify_users(hub, subjects, control=control, seconds=timeout, yes=yes)
     interrupt.check()
-    _write(report, wanted)
+    renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
+    reports.write(report, wanted, table=table, renderers=renderers)
     raise typer.Exit(report.exit_code)
 
 
@@ -86,16 +90,12 @@ def _limits(given: dict[str, str]) -> Limits:
         try:
             values[name] = FIELDS[name].value(text)
         except ValueError as error:
-            raise UsageError(f"{_option(name)} {text or '(empty)'}: {error}") from error
+            raise UsageError(f"--{name.replace('_', '-')} {text or '(empty)'}: {error}") from error
     if all(value is None for value in values.values()):
         raise UsageError("give at least one limit, such as --mem-limit 1G")
     values.setdefault("memswap_limit", values.get("mem_limit"))
     _refuse_impossible(values)
     return Limits(**values)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _refuse_impossible(values: dict[str, Any]) -> None:
@@ -110,11 +110,6 @@ def _refuse_impossible(values: dict[str, Any]) -> None:
 
 
 def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control: bool, seconds: int) -> Report:
-    # here and below: the docker SDK takes 0.2 s to import, which a usage error need not wait for
-    from spawner_limits.cli.usage_line import live  # noqa: PLC0415
-    from spawner_limits.clients.own_containers import Engine, reachable  # noqa: PLC0415
-    from spawner_limits.verify.run import Prover  # noqa: PLC0415
-
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
     engine = Engine(connect_by=Deadline.after(seconds))
@@ -125,10 +120,6 @@ def _verify_image(image: str, limits: Limits, command: Sequence[str], *, control
 
 
 def _verify_users(url: str, users: Sequence[str], *, control: bool, seconds: int, yes: bool) -> Report:
-    from spawner_limits.cli.usage_line import live  # noqa: PLC0415
-    from spawner_limits.clients.own_containers import Engine, reachable  # noqa: PLC0415
-    from spawner_limits.verify.run import Prover  # noqa: PLC0415
-
     hub, engine = hubs.connect(url, scopes=_SCOPES), Engine(connect_by=Deadline.after(seconds))
     with reachable():
         _sweep(engine, seconds)
@@ -148,10 +139,3 @@ def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
     running = [user for user in users if hub.running(user)]
     if running:
         hubs.agree(f"These servers are running and will be pressed to their limits: {', '.join(running)}", yes=yes)
-
-
-def _write(report: Report, wanted: dict[str, str]) -> None:
-    from spawner_limits.report import table, to_html, to_json, to_junit  # noqa: PLC0415
-
-    renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=table, renderers=renderers)

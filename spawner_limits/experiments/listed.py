@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spawner_limits.experiments import cpu, memory, oom, overhead, sharing, swap, swappiness
-from spawner_limits.proof.overhead.workloads import IMAGE as OVERHEAD_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +26,8 @@ class Entry:
     image: str = "spawner-limits/singleuser:minimal"
     seconds: float | None = None
     """that each part is watched, where that may be chosen"""
+    needs: Callable[[], object] | None = None
+    """called before the engine is: UsageError where this installation can't do it"""
 
 
 EXPERIMENTS: Mapping[str, Entry] = {
@@ -37,5 +38,5 @@ EXPERIMENTS: Mapping[str, Entry] = {
     "sharing": Entry(title=sharing.SHARING, run=sharing.sharing, seconds=SECONDS),
     "shares": Entry(title=sharing.SHARES, run=sharing.shares, seconds=SECONDS),
     "oom": Entry(title=oom.TITLE, run=oom.run),
-    "overhead": Entry(title=overhead.TITLE, run=overhead.run, image=OVERHEAD_IMAGE),
+    "overhead": Entry(title=overhead.TITLE, run=overhead.run, image=overhead.IMAGE, needs=overhead.benchmark),
 }

@@ -1,83 +1,31 @@
-"""`overhead`: what `proof/overhead` measures, told as an experiment."""
+"""`overhead`: the experiment that is in the project's checkout only, in `benchmarks/overhead`, and in no wheel."""
 
 from __future__ import annotations
 
-import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.experiments.experiment import Experiment, Figure, Judged
-from spawner_limits.proof.claims import claim
-from spawner_limits.proof.overhead.estimate import Finding
-from spawner_limits.proof.overhead.experiment import measure
-from spawner_limits.proof.overhead.report import SOURCE, change, interval, margin_words, signed
-from spawner_limits.proof.overhead.table import table
+from spawner_limits.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
-    from spawner_limits.experiments.experiment import Stage
-    from spawner_limits.proof.evidence import Verdict
-    from spawner_limits.proof.overhead.report import Overhead, Row
+    from spawner_limits.experiments.experiment import Experiment, Stage
 
 TITLE = "What a container costs: the same programs inside and outside of one"
-_SEEDS = 1 << 32
-_HOLDS: Mapping[Finding, bool | None] = {
-    Finding.EQUIVALENT: True,
-    Finding.FASTER: True,
-    Finding.SLOWER: False,
-    Finding.UNDECIDED: None,
-}
+IMAGE = "spawner-limits/overhead"
+"""has the programs; `docker/build.sh overhead` builds it"""
+
+
+def benchmark() -> Callable[[Stage], Experiment]:
+    """What does it. UsageError where this package is not in a checkout."""
+    if not Path(__file__).parents[2].joinpath("benchmarks", "overhead").is_dir():
+        raise UsageError("experiment overhead is in the project's checkout, not in this installation; run it there")
+    from benchmarks.overhead.as_experiment import run  # noqa: PLC0415  it is not there in an installation
+
+    return run
 
 
 def run(stage: Stage) -> Experiment:
-    """Measure every workload. Errors as `measure`."""
-    bench = stage.bench
-    return told(measure(bench.engine, bench.image, seed=secrets.randbelow(_SEEDS), say=stage.say))
-
-
-def told(overhead: Overhead) -> Experiment:
-    """The experiment, from what was measured. Pure."""
-    return Experiment(
-        name="overhead",
-        title=TITLE,
-        setup=(
-            "Each program was run in a container and, from the same files, in a chroot outside of it; in "
-            f"{overhead.pairs} pairs, in random order (seed {overhead.seed}). Below zero the container is slower."
-        ),
-        figures=tuple(figure for row in overhead.rows for figure in _figures(row)),
-        findings=(
-            *(f"{row.workload.title}: {row.statement}." for row in overhead.rows),
-            f"The published figures beside them are of {SOURCE}.",
-        ),
-        judged=tuple(Judged(part=row.workload.title, verdict=_judged(row)) for row in overhead.rows),
-        drawn=table(overhead),
-    )
-
-
-def _figures(row: Row) -> list[Figure]:
-    found = row.estimate
-    rows: list[tuple[str, str, str, float | int | None]] = [
-        (
-            "median change",
-            "–" if found is None else f"{signed(change(found.median))} %",
-            "median_ratio",
-            None if found is None else found.median,
-        ),
-        ("90 % interval, low", "–" if found is None else interval(found), "low_ratio", found.low if found else None),
-        ("90 % interval, high", "–" if found is None else interval(found), "high_ratio", found.high if found else None),
-        ("pairs", str(len(row.pairs)), "pairs", len(row.pairs)),
-    ]
-    return [
-        Figure(part=row.workload.title, what=what, value=value, source=row.workload.measured, key=key, number=number)
-        for what, value, key, number in rows
-    ]
-
-
-def _judged(row: Row) -> Verdict:
-    return claim(
-        "overhead",
-        expected=f"equivalent within {margin_words(row.margin)}, or faster",
-        seen=row.statement,
-        holds=_HOLDS[row.finding],
-        reason=row.statement,
-    )
+    """Do it. UsageError as `benchmark`; else errors as `benchmarks.overhead.experiment.measure`."""
+    return benchmark()(stage)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.overhead.experiment import measure
+from benchmarks.overhead.pair import Side, places
+from benchmarks.overhead.workloads import Better, Program, Workload, cpu_seconds
 from spawner_limits.clients.own_containers import Engine
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UsageError
-from spawner_limits.proof.overhead.experiment import measure
-from spawner_limits.proof.overhead.pair import Side, places
-from spawner_limits.proof.overhead.workloads import Better, Program, Workload, cpu_seconds
 from tests.conftest import MINIMAL, ROOT
 from tests.integration.conftest import eventually, tiny
 
@@ -165,9 +165,9 @@ def test_the_time_is_over(client, engine, image):
 
 RUN = """
 import sys
-from spawner_limits.proof import interrupt
+from spawner_limits import interrupt
 from spawner_limits.clients.own_containers import Engine
-from spawner_limits.proof.overhead.experiment import measure
+from benchmarks.overhead.experiment import measure
 from tests.integration.test_overhead_runs import sleeping
 
 interrupt.heed()

@@ -404,7 +404,7 @@ def test_after_nohup_a_terminal_may_close(own_engine, own_verify):
 
 LOST = """
 import io, os, signal
-from spawner_limits.proof import interrupt
+from spawner_limits import interrupt
 class Answer(io.RawIOBase):
     def close(self):
         os.kill(os.getpid(), signal.SIGINT)

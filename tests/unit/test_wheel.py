@@ -118,14 +118,17 @@ for name, content in sorted(packaged().items()):
 """
 
 
-def python(site, folder, *arguments):
-    """What Python says with an unpacked wheel before all else on its path, started somewhere else."""
+def python(site, folder, *arguments, ends=(0, "")):
+    """What Python says with an unpacked wheel before all else on its path, started somewhere else.
+
+    `ends`: the exit code, and what is on stderr.
+    """
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "error", *arguments]
     ended = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.stderr) == ends
     return ended.stdout.splitlines()
 
 
@@ -140,7 +143,16 @@ def test_the_notebook_is_found_from_an_installation(wheel, tmp_path):
     ]
 
 
+COMMAND = "from spawner_limits.cli.main import main; main()"
+
+
 def test_the_command_runs_from_an_installation(wheel, tmp_path):
     """The command starts, and knows its version."""
-    program = "import sys; from spawner_limits.cli.main import main; sys.argv[1:] = ['--version']; main()"
-    assert python(wheel, tmp_path, "-c", program) == [spawner_limits.__version__]
+    assert python(wheel, tmp_path, "-c", COMMAND, "--version") == [spawner_limits.__version__]
+
+
+def test_the_benchmarks_are_not_in_it(wheel, tmp_path):
+    """What only a checkout can do says so, before the engine is asked."""
+    message = "experiment overhead is in the project's checkout, not in this installation; run it there"
+    ends = (2, f"spawner-limits: {message}\n")
+    assert python(wheel, tmp_path, "-c", COMMAND, "experiment", "overhead", ends=ends) == []

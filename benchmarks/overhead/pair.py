@@ -26,8 +26,8 @@ from spawner_limits.errors import LimitsError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from benchmarks.overhead.workloads import Program
     from spawner_limits.clients.own_containers import Container, Engine
-    from spawner_limits.proof.overhead.workloads import Program
 
 RUN_S = 180
 """no run takes longer: it is ended then"""

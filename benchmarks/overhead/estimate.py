@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from spawner_limits.proof.overhead.workloads import Better
+from benchmarks.overhead.workloads import Better
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The overhead experiment without an engine: figures from real output, estimates by hand, statements at their edges."""
+"""The overhead benchmark without an engine: figures from real output, estimates by hand, statements at their edges."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from spawner_limits.errors import UsageError
-from spawner_limits.proof.evidence import Host
-from spawner_limits.proof.overhead.estimate import (
+from benchmarks.overhead.as_experiment import as_experiment
+from benchmarks.overhead.estimate import (
     Estimate,
     Finding,
     Pair,
@@ -21,11 +20,11 @@ from spawner_limits.proof.overhead.estimate import (
     ratio,
     resampled,
 )
-from spawner_limits.proof.overhead.experiment import named, programs_of, schedule
-from spawner_limits.proof.overhead.pair import Side
-from spawner_limits.proof.overhead.report import Bar, Chart, Overhead, Row, chart, published, record, row
-from spawner_limits.proof.overhead.table import table
-from spawner_limits.proof.overhead.workloads import (
+from benchmarks.overhead.experiment import named, programs_of, schedule
+from benchmarks.overhead.pair import Side
+from benchmarks.overhead.report import Overhead, Row, published, record, row
+from benchmarks.overhead.table import table
+from benchmarks.overhead.workloads import (
     HPCC,
     HPCC_INPUT,
     WORKLOADS,
@@ -36,6 +35,8 @@ from spawner_limits.proof.overhead.workloads import (
     cpu_seconds,
     disturbed,
 )
+from spawner_limits.errors import UsageError
+from spawner_limits.proof.evidence import Host, Outcome
 
 DATA = Path(__file__).parents[1] / "data" / "overhead"
 """what the programs printed in a container of the image"""
@@ -354,25 +355,20 @@ def test_exit_code(rows, code):
     assert overhead(*rows).exit_code == code
 
 
-def test_chart():
-    """What is drawn: changes in percent, and the published ones as ranges."""
-    drawn = chart(overhead(EQUIVALENT, NONE))
-    assert drawn == Chart(
-        title="Container against native",
-        unit="percent",
-        margin=5.0,
-        bars=(
-            Bar(
-                label="LZMA",
-                median=0.0,
-                low=pytest.approx(-2.0),
-                high=pytest.approx(2.0),
-                docker=(-4.0, -4.0),
-                kvm=(-22.0, -22.0),
-            ),
-            Bar(label="RandomAccess", median=None, low=None, high=None, docker=(-2.0, -2.0), kvm=(-1.0, -1.0)),
-        ),
-    )
+def test_as_an_experiment():
+    """Four figures a workload; a slower one is BROKEN, and what is not decided UNKNOWN."""
+    found = as_experiment(overhead(EQUIVALENT, SLOWER, NONE))
+    assert [(one.part, one.key, one.value, one.number) for one in found.figures[::4]] == [
+        ("LZMA", "median_ratio", "+0.0 %", 1.0),
+        ("Linpack", "median_ratio", "−14.0 %", 0.86),
+        ("RandomAccess", "median_ratio", "–", None),
+    ]
+    assert [(one.part, one.verdict.outcome, one.verdict.reason) for one in found.judged] == [
+        ("LZMA", Outcome.HELD, "equivalent within ±5 %"),
+        ("Linpack", Outcome.BROKEN, "slower by 14.0 % (12.0 … 16.0 %)"),
+        ("RandomAccess", Outcome.UNKNOWN, "not decided: no pair"),
+    ]
+    assert (found.name, found.findings[0]) == ("overhead", "LZMA: equivalent within ±5 %.")
 
 
 def test_record():

@@ -16,9 +16,6 @@ from spawner_limits.errors import LimitsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-IMAGE = "spawner-limits/overhead"
-"""has the programs; `docker/build.sh overhead` builds it"""
-
 
 class FigureError(LimitsError):
     """A program ended well, and its output has not the figure that it should have."""

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from benchmarks.overhead.estimate import Pair
+from benchmarks.overhead.pair import RUN_S, Side, places
+from benchmarks.overhead.report import Overhead, row
+from benchmarks.overhead.workloads import WORKLOADS, disturbed
 from spawner_limits import __version__
 from spawner_limits.bench.host import host_of
 from spawner_limits.errors import UsageError
-from spawner_limits.proof.overhead.estimate import Pair
-from spawner_limits.proof.overhead.pair import RUN_S, Side, places
-from spawner_limits.proof.overhead.report import Overhead, row
-from spawner_limits.proof.overhead.workloads import WORKLOADS, disturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from benchmarks.overhead.pair import Place
+    from benchmarks.overhead.workloads import Program, Workload
     from spawner_limits.clients.own_containers import Engine
-    from spawner_limits.proof.overhead.pair import Place
-    from spawner_limits.proof.overhead.workloads import Program, Workload
 
 PAIRS = 16
 MARGIN = 0.05

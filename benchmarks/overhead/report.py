@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.proof.overhead.estimate import LEAST_PAIRS, Estimate, Finding, Pair, estimate, finding, ratio
+from benchmarks.overhead.estimate import LEAST_PAIRS, Estimate, Finding, Pair, estimate, finding, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from benchmarks.overhead.workloads import Published, Workload
     from spawner_limits.proof.evidence import Host
-    from spawner_limits.proof.overhead.workloads import Published, Workload
 
 SCHEMA_VERSION = 1
 SOURCE = "Felter et al., IBM Research Report RC25482, 2014"
@@ -62,30 +62,6 @@ class Overhead:
         """0: nothing is slower beyond the margin · 1: something is slower, and not equivalent · 3: not decided."""
         codes = {_EXIT_CODES.get(row.finding, 0) for row in self.rows}
         return 1 if 1 in codes else max(codes, default=3)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
-    """A workload in the chart: changes against native, in percent; below zero is slower."""
-
-    label: str
-    median: float | None
-    low: float | None
-    high: float | None
-    docker: tuple[float, float] | None
-    kvm: tuple[float, float] | None
-    """published"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chart:
-    """One bar a workload, and the margin that they are held against."""
-
-    title: str
-    unit: str
-    margin: float
-    """percent"""
-    bars: tuple[Bar, ...]
 
 
 def row(workload: Workload, pairs: Sequence[Pair], margin: float, seed: int, disturbed: int = 0) -> Row:
@@ -144,36 +120,6 @@ def _statement(found: Estimate | None, what: Finding, pairs: int, margin: float)
 
 def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count} pairs"
-
-
-# -- the chart ---------------------------------------------------------------------------------------------------------
-
-
-def chart(overhead: Overhead) -> Chart:
-    """The intervals of all workloads, to be drawn."""
-    return Chart(
-        title="Container against native",
-        unit="percent",
-        margin=overhead.margin * 100,
-        bars=tuple(map(_bar, overhead.rows)),
-    )
-
-
-def _bar(one: Row) -> Bar:
-    found, known = one.estimate, one.workload.published
-    return Bar(
-        label=one.workload.title,
-        median=None if found is None else change(found.median),
-        low=None if found is None else change(found.low),
-        high=None if found is None else change(found.high),
-        docker=None if known is None else _range(known.docker_percent),
-        kvm=None if known is None else _range(known.kvm_percent),
-    )
-
-
-def _range(percent: tuple[int, int]) -> tuple[float, float]:
-    least, most = percent
-    return (-float(most), -float(least))
 
 
 # -- for programs ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`python -m spawner_limits.proof.overhead`: the experiment from a shell. The table on stdout, the rest on stderr."""
+"""`python -m benchmarks.overhead`: the experiment from a shell. The table on stdout, the rest on stderr."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import secrets
 import sys
 from pathlib import Path
 
+from benchmarks.overhead.experiment import MARGIN, PAIRS, SECONDS, measure, named
+from benchmarks.overhead.report import record
+from benchmarks.overhead.table import table
+from benchmarks.overhead.workloads import WORKLOADS
 from spawner_limits import interrupt
 from spawner_limits.clients.own_containers import Engine, reachable
 from spawner_limits.errors import LimitsError
-from spawner_limits.proof.overhead.experiment import MARGIN, PAIRS, SECONDS, measure, named
-from spawner_limits.proof.overhead.report import record
-from spawner_limits.proof.overhead.table import table
-from spawner_limits.proof.overhead.workloads import IMAGE, WORKLOADS
+from spawner_limits.experiments.overhead import IMAGE
 
 _SEEDS = 1 << 32
 
@@ -58,7 +59,7 @@ def _say(line: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m spawner_limits.proof.overhead", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
     parser.add_argument("--image", default=IMAGE)
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of runs of each program (%(default)s)")
     parser.add_argument("--margin", type=float, default=MARGIN * 100, help="of equivalence, in percent (%(default)g)")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from spawner_limits.proof.overhead.report import SOURCE, change, chart, interval, margin_words, published, signed
+from benchmarks.overhead.report import SOURCE, change, interval, margin_words, published, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spawner_limits.proof.overhead.report import Bar, Overhead, Row
+    from benchmarks.overhead.estimate import Estimate
+    from benchmarks.overhead.report import Overhead, Row
 
 _COLUMNS = "{:<13}{:>8}  {:>17}{:>8}{:>6}  {:>11}{:>12}"
 _WIDTH = 80
@@ -56,28 +57,28 @@ def _row(row: Row) -> Iterator[str]:
 
 
 def _chart(overhead: Overhead) -> Iterator[str]:
-    drawn = chart(overhead)
-    most = max(_LEAST_PERCENT, drawn.margin * 1.5)
+    margin = overhead.margin * 100
+    most = max(_LEAST_PERCENT, margin * 1.5)
     yield f"{'':<14}{f'{signed(-most)} %':<{_HALF}}0{f'{signed(most)} %':>{_HALF}}"
-    for bar in drawn.bars:
-        yield f"{bar.label:<14}{_drawn(bar, drawn.margin, most)}"
+    for row in overhead.rows:
+        yield f"{row.workload.title:<14}{_bar(row.estimate, margin, most)}"
     yield f"{'':<14}● median  ├┤ 90 % interval  ┆ margin  ◂▸ beyond"
 
 
-def _drawn(bar: Bar, margin: float, most: float) -> str:
+def _bar(found: Estimate | None, margin: float, most: float) -> str:
     """One line of the chart, from `-most` to `most` percent."""
     cells = [" "] * (2 * _HALF + 1)
     for mark in (-margin, margin):
         cells[_cell(mark, most)] = "┆"
     cells[_HALF] = "│"
-    if bar.median is None or bar.low is None or bar.high is None:
+    if found is None:
         return "".join(cells)
-    low, high = _cell(bar.low, most), _cell(bar.high, most)
+    low, median, high = (_cell(change(share), most) for share in (found.low, found.median, found.high))
     cells[low : high + 1] = "─" * (high + 1 - low)
-    cells[low], cells[high], cells[_cell(bar.median, most)] = "├", "┤", "●"
-    if bar.low < -most:
+    cells[low], cells[high], cells[median] = "├", "┤", "●"
+    if change(found.low) < -most:
         cells[0] = "◂"
-    if bar.high > most:
+    if change(found.high) > most:
         cells[-1] = "▸"
     return "".join(cells)
 
