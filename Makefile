@@ -45,6 +45,7 @@ lint: $(VENV)/dev
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/pylint -sn spawner_limits
 
 bench: $(VENV)/dev image  ## what a policy, a spawn and a change cost; 1 where a target is missed
 	@missed=0; for one in policy spawn apply; do $(BIN)/python -m benchmarks.$$one || missed=1; done; exit $$missed

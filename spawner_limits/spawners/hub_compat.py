@@ -1,6 +1,6 @@
 """What is used of JupyterHub beyond its documented API: its database's rows, and what its spawners are at just now.
 
-Seen with JupyterHub 6.1 and 6.2. Whoever allows another version looks here first.
+Seen with JupyterHub 6.1.1. Whoever allows another version looks here first.
 """
 
 from __future__ import annotations
