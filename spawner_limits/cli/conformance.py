@@ -12,7 +12,7 @@ from spawner_limits.errors import UsageError
 from spawner_limits.policy.messages import near, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
 
@@ -114,10 +114,11 @@ def _expected(name: str, known: Sequence[str]) -> str:
     return f"expected {', '.join(groups)}{' or ' if groups else ''}a case's number, {numbers[0]} to {numbers[-1]}"
 
 
-def _listed(cases: Iterable[AnyCase]) -> RenderableType:
-    from spawner_limits.conformance.report.listing import listing  # noqa: PLC0415
+def _listed(cases: Sequence[AnyCase]) -> RenderableType:
+    from spawner_limits.conformance.page import listing  # noqa: PLC0415
+    from spawner_limits.report import table  # noqa: PLC0415
 
-    return listing(cases)
+    return table(listing(cases))
 
 
 # -- run, and tell -----------------------------------------------------------------------------------------------
@@ -133,13 +134,8 @@ def _run(image: str, cases: Sequence[AnyCase], left_out: list[int], accepted: li
 
 
 def _write(report: ConformanceReport, wanted: dict[str, str], *, verbose: bool) -> None:
-    from spawner_limits.conformance.report import (  # noqa: PLC0415
-        full_table,
-        table,
-        to_html,
-        to_json,
-        to_junit,
-    )
+    from spawner_limits.conformance.page import page_of  # noqa: PLC0415
+    from spawner_limits.report import full_table, table, to_html, to_json, to_junit  # noqa: PLC0415
 
-    renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)
+    drawn = full_table if verbose else table
+    reports.write(page_of(report), wanted, table=drawn, renderers={"json": to_json, "html": to_html, "junit": to_junit})

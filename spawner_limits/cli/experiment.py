@@ -102,7 +102,7 @@ def _say() -> Callable[[str], None]:
 
 
 def _write(done: Done, wanted: dict[str, str]) -> None:
-    from spawner_limits.experiments.report import table, to_html, to_json  # noqa: PLC0415
+    from spawner_limits.experiments.page import page_of  # noqa: PLC0415
+    from spawner_limits.report import table, to_html, to_json  # noqa: PLC0415
 
-    renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
-    reports.write(done, wanted, table=table, renderers=renderers)
+    reports.write(page_of(done), wanted, table=table, renderers={"json": to_json, "html": to_html})

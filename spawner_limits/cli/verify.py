@@ -15,7 +15,7 @@ from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from spawner_limits.bench.engine import Engine
     from spawner_limits.clients.hub_api import Hub
@@ -152,6 +152,6 @@ def _ask(hub: Hub, users: Sequence[str], *, yes: bool) -> None:
 
 def _write(report: Report, wanted: dict[str, str]) -> None:
     from spawner_limits.report import table, to_html, to_json, to_junit  # noqa: PLC0415
+    from spawner_limits.verify.page import page_of  # noqa: PLC0415
 
-    renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=table, renderers=renderers)
+    reports.write(page_of(report), wanted, table=table, renderers={"json": to_json, "html": to_html, "junit": to_junit})
