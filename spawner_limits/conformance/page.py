@@ -40,12 +40,7 @@ _LOWER = {Outcome.HELD: "held", Outcome.BROKEN: "BROKEN", Outcome.UNKNOWN: "unkn
 _MINUTE_S = 60
 _LONG_S = 90
 """from here on in minutes"""
-_COLUMNS = (
-    Column(width=2, number=True, style="dim"),
-    Column(width=41, style="bold"),
-    Column(width=7),
-    Column(retold=True),
-)
+_COLUMNS = (Column(width=2, number=True), Column(width=41), Column(width=7), Column(retold=True))
 
 
 def page_of(report: ConformanceReport) -> Page:
@@ -152,39 +147,43 @@ def _section(report: ConformanceReport, group: Group, results: Sequence[Result])
 
 
 def _row(report: ConformanceReport, result: Result) -> Row:
-    remark = "not counted" if _counted_as(report, result) in _UNCOUNTED else ""
+    remark = "not counted" if _uncounted(report, result) else ""
     return Row(
         cells=(str(result.number), result.title, Chip(outcome=result.outcome, remark=remark), result.seen),
-        facts=tuple(_facts(report, result)),
+        facts=_facts(report, result),
         plots=result.plots,
         brief=result.outcome is Outcome.HELD,
         anchor=f"case-{result.number}",
     )
 
 
-def _facts(report: ConformanceReport, result: Result) -> Iterator[Fact]:
+def _facts(report: ConformanceReport, result: Result) -> tuple[Fact, ...]:
     """Of what did not hold, why and what to do; then all that is known of it."""
+    why = {"because": result.reason, "remedy": result.remedy, "known defect": result.defect}
     held = result.outcome is Outcome.HELD
-    if not held:
-        why = {"because": result.reason, "remedy": result.remedy, "known defect": result.defect}
-        yield from (Fact(label=label, lines=(text,)) for label, text in why.items() if text)
-    if uncounted := _UNCOUNTED.get(_counted_as(report, result)):
-        yield Fact(lines=(uncounted,))
-    known = {
-        "expected": (result.expected,),
-        "seen": (result.seen,),
-        "tolerance": (result.tolerance,),
-        "reason": (result.reason,) if held and result.reason else (),
-        "evidence": result.evidence,
-        "figures": tuple(f"{name} = {_figure(value)}" for name, value in result.figures.items()),
-        "control": (control(result.control),),
-        "control saw": (_saw(result.control),) if result.control else (),
-        "took": (took(result),),
-    }
-    for label, lines in known.items():
-        look = Look.FILES if label in {"evidence", "figures"} else Look.TEXT
-        depth = Depth.PAGE if label == "figures" else Depth.FULL
-        yield from [Fact(label=label, lines=lines, look=look, depth=depth)] if lines else []
+    figures = tuple(f"{name} = {_figure(value)}" for name, value in result.figures.items())
+    return (
+        *(_fact(label, "" if held else text, Depth.TABLE) for label, text in why.items()),
+        _fact("", _uncounted(report, result), Depth.TABLE),
+        _fact("expected", result.expected),
+        _fact("seen", result.seen),
+        _fact("tolerance", result.tolerance),
+        _fact("reason", result.reason if held else ""),
+        Fact(label="evidence", lines=result.evidence, look=Look.FILES, depth=Depth.FULL),
+        Fact(label="figures", lines=figures, look=Look.FILES, depth=Depth.PAGE),
+        _fact("control", control(result.control)),
+        _fact("control saw", _saw(result.control)),
+        _fact("took", took(result)),
+    )
+
+
+def _fact(label: str, text: str, depth: Depth = Depth.FULL) -> Fact:
+    return Fact(label=label, lines=(text,) if text else (), depth=depth)
+
+
+def _uncounted(report: ConformanceReport, result: Result) -> str:
+    """Why a result that did not hold is no part of the exit code; "" where it is one."""
+    return _UNCOUNTED.get(_counted_as(report, result), "")
 
 
 def control(found: Control | None) -> str:
@@ -197,9 +196,11 @@ def control(found: Control | None) -> str:
     return f"{line(found.words)}: {verdict}"
 
 
-def _saw(control: Control) -> str:
+def _saw(found: Control | None) -> str:
     """What a control showed; where it has no power, why not."""
-    return control.seen if control.has_power else control.reason or control.seen
+    if found is None:
+        return ""
+    return found.seen if found.has_power else found.reason or found.seen
 
 
 def _figure(value: float | str | None) -> str:
@@ -313,8 +314,8 @@ def _check(report: ConformanceReport, result: Result) -> Check:
 
     A known defect upstream is a failure all the same, as it is in the exit code.
     """
-    uncounted = _UNCOUNTED.get(_counted_as(report, result))
-    told = {fact.label: f"{fact.label}: {line(fact.lines[0])}" for fact in _facts(report, result)}
+    uncounted = _uncounted(report, result)
+    told = {fact.label: f"{fact.label}: {line(fact.lines[0])}" for fact in _facts(report, result) if fact.lines}
     order = ("expected", "seen", "tolerance", "remedy", "known defect", "control")
     return Check(
         group=result.group,

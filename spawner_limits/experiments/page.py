@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     from spawner_limits.report.plot import Plot
 
 SCHEMA_VERSION = 1
-_COLUMNS = (
-    Column(head="What", width=30, style="bold"),
-    Column(head="Value", width=18),
-    Column(head="Source", style="dim"),
-)
+_COLUMNS = (Column(head="What", width=30), Column(head="Value", width=18), Column(head="Source", style="dim"))
 
 
 def page_of(done: Done) -> Page:

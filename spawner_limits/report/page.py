@@ -62,6 +62,7 @@ class Fact:
 
     label: str = ""
     lines: tuple[str, ...]
+    """without one, it is not shown"""
     look: Look = Look.TEXT
     tone: Outcome | None = None
     """where it is an outcome by itself, such as a load that could not be trusted"""

@@ -70,7 +70,7 @@ def _section(section: Section, depth: Depth) -> Iterator[RenderableType]:
         yield _cells(section, [_cell(*one) for one in zip(row.cells, section.columns, strict=True)], brief=row.brief)
         yield from _row_facts(section.columns[0], row, depth)
     for fact in section.facts:
-        if fact.depth <= depth:
+        if fact.lines and fact.depth <= depth:
             yield from _fact(fact, _ITEM if section.title else 0)
 
 

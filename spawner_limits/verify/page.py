@@ -50,7 +50,7 @@ _CONTROL_NOTE = (
 )
 _NAMED = 3
 """so many of the limits that did not hold are named in the first line"""
-_COMMAND, _COMMAND_JUNIT = 300, 200
+_COMMAND = 300
 """characters of a command that are shown"""
 _ENDINGS = {125: "the engine could not run it", 126: "it could not be executed", 127: "command not found"}
 """exit codes of `docker run` and the shells that say no program ran"""
@@ -65,13 +65,12 @@ _COLUMNS = (
 
 def page_of(report: Report) -> Page:
     """All that a run found."""
-    trials = list(enumerate(report.trials, start=1))
     return Page(
         title="Do the limits hold?",
         summary=summary(report),
         exit_code=report.exit_code,
         lead="Read on the host from the Linux kernel's own counters, while a load pressed against each limit.",
-        sections=tuple(_section(report, trial, number) for number, trial in trials),
+        sections=tuple(_section(report, trial, number) for number, trial in enumerate(report.trials, start=1)),
         footnotes=(host(report.host), f"started {report.started}, spawner-limits {report.version}"),
         legend={
             Outcome.HELD: "the Linux kernel shows the limit, the load pressed against it, and it was not exceeded.",
@@ -186,19 +185,19 @@ def _unjudged(trial: Trial) -> list[Fact]:
     ]
 
 
-def _load(evidence: Evidence) -> list[Fact]:
+def _load(evidence: Evidence) -> tuple[Fact, ...]:
     load = evidence.load
-    facts = [
-        Fact(label="load", lines=(_command(load, _COMMAND),), look=Look.COMMAND),
+    return (
+        Fact(label="load", lines=(_command(load),), look=Look.COMMAND),
         Fact(lines=("; ".join(ended(evidence)),)),
-    ]
-    facts += [Fact(label="problem", lines=(load.problem,), tone=Outcome.UNKNOWN)] if load.problem else []
-    return facts + ([Fact(label=_OWN_WORDS, lines=load.said, look=Look.SAID)] if load.said else [])
+        Fact(label="problem", lines=(load.problem,) if load.problem else (), tone=Outcome.UNKNOWN),
+        Fact(label=_OWN_WORDS, lines=load.said, look=Look.SAID),
+    )
 
 
-def _command(load: Load, length: int) -> str:
+def _command(load: Load) -> str:
     """As a shell would take it, on one line."""
-    return cut(line(shlex.join(load.command)) or "the image's own command", length)
+    return cut(line(shlex.join(load.command)) or "the image's own command", _COMMAND)
 
 
 def ended(evidence: Evidence) -> tuple[str, str, str]:
@@ -345,10 +344,9 @@ def _series(evidence: Evidence) -> dict[str, Any]:
 
 def _suites(report: Report) -> list[Suite]:
     """One a trial, with a case a verdict. Without a case of its own, what judged nothing would look green."""
-    suites = [_suite(report, trial) for trial in report.trials]
-    if any(not trial.control for trial in report.trials):
-        return suites
-    return [*suites, Suite(name=_NAME, checks=(_nothing(_NAME, "error", _NOT_JUDGED),))]
+    bare = all(trial.control for trial in report.trials)
+    nothing = [Suite(name=_NAME, checks=(_nothing(_NAME, "error", _NOT_JUDGED),))] if bare else []
+    return [*(_suite(report, trial) for trial in report.trials), *nothing]
 
 
 def _suite(report: Report, trial: Trial) -> Suite:
@@ -360,7 +358,7 @@ def _suite(report: Report, trial: Trial) -> Suite:
         checks=checks or (_nothing(line(trial.subject), fault, message),),
         seconds=(times[-1] - times[0]) / SECOND_NS if times else 0.0,
         output=(
-            f"load: {_command(load, _COMMAND_JUNIT)}",
+            f"load: {_command(load)}",
             *ended(trial.evidence),
             *([f"problem: {line(load.problem)}"] if load.problem else []),
             *([f"{_OWN_WORDS}:", *load.said] if load.said else []),
