@@ -10,7 +10,7 @@ from spawner_limits.proof.evidence import Outcome
 from spawner_limits.report.page import Check, Chip, Column, Depth, Fact, Look, Page, Row, Section, Suite
 from spawner_limits.report.to_json import members
 from spawner_limits.report.to_junit import FAULTS
-from spawner_limits.report.words import counted, host, line
+from spawner_limits.report.words import counted, host, line, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +36,6 @@ _UNCOUNTED = {
     "not_applicable": "does not apply to this host, and does not count in the exit code",
 }
 """what a result may be counted as that is no part of the exit code, and why"""
-_LOWER = {Outcome.HELD: "held", Outcome.BROKEN: "BROKEN", Outcome.UNKNOWN: "unknown"}
 _MINUTE_S = 60
 _LONG_S = 90
 """from here on in minutes"""
@@ -136,11 +135,10 @@ def _numbers(results: Iterable[Result]) -> str:
 
 
 def _section(report: ConformanceReport, group: Group, results: Sequence[Result]) -> Section:
-    counts = {outcome: sum(one.outcome is outcome for one in results) for outcome in Outcome}
     return Section(
         title=group.words,
         anchor=group,
-        aside=", ".join(f"{count} {_LOWER[outcome]}" for outcome, count in counts.items() if count),
+        aside=tally([one.outcome for one in results]),
         columns=_COLUMNS,
         rows=tuple(_row(report, one) for one in results),
     )

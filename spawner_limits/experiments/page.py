@@ -30,7 +30,6 @@ def page_of(done: Done) -> Page:
         summary=summary(done),
         exit_code=done.exit_code,
         findings=experiment.findings,
-        plots=experiment.plots,
         sections=tuple(_sections(experiment)),
         footnotes=(
             host(done.host),
@@ -52,7 +51,9 @@ def summary(done: Done) -> str:
 
 
 def _sections(experiment: Experiment) -> Iterator[Section]:
-    """What is drawn, or else the figures by their parts; then what was judged, each with its evidence."""
+    """The charts; what is drawn, or else the figures by their parts; what was judged, each with its evidence."""
+    if experiment.plots:
+        yield Section(plots=experiment.plots, anchor="plot", depth=Depth.PAGE)
     if experiment.drawn:
         yield Section(facts=(Fact(lines=(experiment.drawn,), look=Look.SAID),))
     for part, figures in groupby(experiment.figures, key=lambda one: one.part):

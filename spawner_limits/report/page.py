@@ -163,7 +163,6 @@ class Page:
     lead: str = ""
     """what was done, in a sentence or two"""
     sections: tuple[Section, ...] = ()
-    plots: tuple[Plot, ...] = ()
     findings: tuple[str, ...] = ()
     """what one sees: sentences. A terminal tells such a page as a story, that ends with the line that matters"""
     footnotes: tuple[str, ...] = ()

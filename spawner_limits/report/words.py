@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from spawner_limits import units
 from spawner_limits.limits import FIELDS
+from spawner_limits.proof.evidence import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spawner_limits.proof.evidence import Host
 
 _UNSPEAKABLE = re.compile(
@@ -36,6 +39,16 @@ def cut(text: str, length: int) -> str:
 def counted(count: int, what: str) -> str:
     """A count with its noun: "1 core", "2 cores"."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def lower(outcome: Outcome) -> str:
+    """Within a sentence: held, unknown; BROKEN stays as loud as it is."""
+    return outcome.value if outcome is Outcome.BROKEN else outcome.value.lower()
+
+
+def tally(outcomes: Sequence[Outcome]) -> str:
+    """`12 held, 1 BROKEN`."""
+    return ", ".join(f"{outcomes.count(one)} {lower(one)}" for one in Outcome if one in outcomes)
 
 
 def resource(field: str) -> str:

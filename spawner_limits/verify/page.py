@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from spawner_limits.report.page import Check, Chip, Column, Depth, Fact, Look, P
 from spawner_limits.report.plot import CACHE, SWAP, USED, Plot, Point
 from spawner_limits.report.to_json import members
 from spawner_limits.report.to_junit import FAULTS
-from spawner_limits.report.words import counted, cut, host, line, resource
+from spawner_limits.report.words import counted, cut, host, line, lower, resource, tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +47,15 @@ _CONTROL_NOTE = (
     "This container had no limits, and was judged against those of the others. BROKEN is the right outcome here: it "
     "shows that this judge can fail a limit that does not hold. Were it not, no HELD on this page would prove anything."
 )
+_LEGEND = {
+    Outcome.HELD: "the Linux kernel shows the limit, the load pressed against it, and it was not exceeded.",
+    Outcome.BROKEN: "exceeded, or the kernel shows another value.",
+    Outcome.UNKNOWN: "not pressed, or not readable; it never counts as held.",
+}
+_LEAD = (
+    "Read on the host from the Linux kernel's own counters, while a load pressed against each limit. "
+    "Evidence: what the Linux kernel's files said; a counter: before → after."
+)
 _NAMED = 3
 """so many of the limits that did not hold are named in the first line"""
 _COMMAND = 300
@@ -69,14 +77,10 @@ def page_of(report: Report) -> Page:
         title="Do the limits hold?",
         summary=summary(report),
         exit_code=report.exit_code,
-        lead="Read on the host from the Linux kernel's own counters, while a load pressed against each limit.",
+        lead=_LEAD,
         sections=tuple(_section(report, trial, number) for number, trial in enumerate(report.trials, start=1)),
         footnotes=(host(report.host), f"started {report.started}, spawner-limits {report.version}"),
-        legend={
-            Outcome.HELD: "the Linux kernel shows the limit, the load pressed against it, and it was not exceeded.",
-            Outcome.BROKEN: "exceeded, or the kernel shows another value.",
-            Outcome.UNKNOWN: "not pressed, or not readable; it never counts as held.",
-        },
+        legend=_LEGEND,
         record=_record(report),
         program=_NAME,
         started=report.started,
@@ -94,23 +98,17 @@ def summary(report: Report) -> str:
     verdicts = [(trial, verdict) for trial in trials for verdict in trial.verdicts]
     if report.exit_code == 0:
         return f"every limit HELD ({len(verdicts)} of {len(verdicts)}){_power(report)}"
-    counts = Counter(verdict.outcome for _, verdict in verdicts)
-    told = [f"{counts[outcome]} {_lower(outcome)}" for outcome in Outcome if counts[outcome]]
     bare = [trial for trial in trials if not trial.verdicts]
-    told += [f"{len(bare)} not judged"] if bare else []
+    counts = (tally([verdict.outcome for _, verdict in verdicts]), f"{len(bare)} not judged" if bare else "")
     missed = [
-        f"{line(trial.subject)}'s {resource(verdict.field)} {_lower(outcome)}"
+        f"{line(trial.subject)}'s {resource(verdict.field)} {lower(outcome)}"
         for outcome in (Outcome.BROKEN, Outcome.UNKNOWN)
         for trial, verdict in verdicts
         if verdict.outcome is outcome
     ] + [f"{line(trial.subject)} has no verdict" for trial in bare]
     more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
     named = f": {', '.join(missed[:_NAMED])}{more}" if missed else ""
-    return f"{', '.join(told) or _NOT_JUDGED}{named}{_power(report)}"
-
-
-def _lower(outcome: Outcome) -> str:
-    return outcome.value if outcome is Outcome.BROKEN else outcome.value.lower()
+    return f"{', '.join(filter(None, counts)) or _NOT_JUDGED}{named}{_power(report)}"
 
 
 def _power(report: Report) -> str:
@@ -233,6 +231,7 @@ def plots(trial: Trial) -> tuple[Plot, Plot]:
     snapshots = trial.evidence.snapshots
     every, kills = read.readings(snapshots), read.kills(snapshots)
     kept, why = read.thinned(every), read.unknown(every, snapshots)
+    limits = {one.field: float(one.value) for one in trial.expect if isinstance(one.value, int | float)}
     limit_words = "{} would be the limit; here is none" if trial.control else "limit {}"
     columns = {USED: "memory_bytes", CACHE: "cache_bytes", SWAP: "swap_bytes"}
     memory = {label: _line(kept, column) for label, column in columns.items()}
@@ -242,7 +241,7 @@ def plots(trial: Trial) -> tuple[Plot, Plot]:
             title="CPU: cores used over the last second",
             unit="cores",
             lines={"cores used": _line(kept, "cpu_cores")},
-            limit=_number(trial, "cpu_limit"),
+            limit=limits.get("cpu_limit"),
             limit_words=limit_words,
             nothing=why.get("cpu_cores", "there are no readings"),
         ),
@@ -251,7 +250,7 @@ def plots(trial: Trial) -> tuple[Plot, Plot]:
             unit="bytes",
             # cache and swap only where there was any to see
             lines={label: line for label, line in memory.items() if label == USED or any(one.value for one in line)},
-            limit=_number(trial, "mem_limit"),
+            limit=limits.get("mem_limit"),
             limit_words=limit_words,
             peak=max(peaks, default=None),
             marks={seconds: "OOM kill" for seconds, _ in kills},
@@ -264,11 +263,6 @@ def plots(trial: Trial) -> tuple[Plot, Plot]:
 def _line(columns: Columns, name: str) -> tuple[Point, ...]:
     pairs = zip(columns["seconds"], columns[name], strict=True)
     return tuple(Point(seconds=seconds or 0.0, value=value) for seconds, value in pairs)
-
-
-def _number(trial: Trial, field: str) -> float | None:
-    value = _value(trial, field)
-    return None if value is None else float(value)
 
 
 def _value(trial: Trial, field: str) -> Value | None:
