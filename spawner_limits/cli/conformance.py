@@ -11,16 +11,16 @@ from spawner_limits.cli import output, reports
 from spawner_limits.cli.progress import progress
 from spawner_limits.clients.own_containers import reachable
 from spawner_limits.conformance.cases import CASES
-from spawner_limits.conformance.report import full_table, table, to_html, to_json, to_junit
-from spawner_limits.conformance.report.listing import listing
+from spawner_limits.conformance.page import listing, page_of
 from spawner_limits.conformance.suite import Suite
 from spawner_limits.errors import UsageError
 from spawner_limits.policy.messages import near, shown
+from spawner_limits.report import full_table, table, to_html, to_json, to_junit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from spawner_limits.conformance.case import AnyCase, ConformanceReport
+    from spawner_limits.conformance.case import AnyCase
 
 DEFAULT_IMAGE = "spawner-limits/singleuser:minimal"
 _CHOICE = "Which cases"
@@ -58,7 +58,7 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
     if list_:
         if wanted:
             raise UsageError(f"--list runs nothing, so there is no report for --{next(iter(wanted))}")
-        output.show(listing(cases))
+        output.show(table(listing(cases)))
         raise typer.Exit
     if not image:  # Docker takes it for an image without files
         raise UsageError("--image is empty: give the name of an image")
@@ -67,8 +67,8 @@ def conformance(  # noqa: PLR0913, PLR0917  the command's options are its interf
         suite = Suite(image=image, begin=begin, say=say)
         report = suite.run(cases, left_out=left_out, accepted=sorted(map(int, accepted)))
     interrupt.check()
-    renderers: dict[str, Callable[[ConformanceReport], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=full_table if verbose else table, renderers=renderers)
+    renderers = {"json": to_json, "html": to_html, "junit": to_junit}
+    reports.write(page_of(report), wanted, table=full_table if verbose else table, renderers=renderers)
     raise typer.Exit(report.exit_code)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,11 +17,9 @@ from spawner_limits.conformance.trial import Bench
 from spawner_limits.errors import UsageError
 from spawner_limits.experiments.experiment import Done, Stage
 from spawner_limits.experiments.listed import EXPERIMENTS, Entry
-from spawner_limits.experiments.report import table, to_html, to_json
+from spawner_limits.experiments.page import page_of
 from spawner_limits.policy.messages import nearest, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from spawner_limits.report import table, to_html, to_json
 
 
 def experiment(
@@ -50,8 +48,7 @@ def experiment(
         raise UsageError("--image is empty: give the name of an image")
     done = _done(name, image, seconds)
     interrupt.check()
-    renderers: dict[str, Callable[[Done], str]] = {"json": to_json, "html": to_html}
-    reports.write(done, wanted, table=table, renderers=renderers)
+    reports.write(page_of(done), wanted, table=table, renderers={"json": to_json, "html": to_html})
     raise typer.Exit(done.exit_code)
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from spawner_limits.conformance.report.words import line, took
+from spawner_limits.conformance.page import took
+from spawner_limits.report.words import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,10 +16,11 @@ from spawner_limits.deadline import Deadline
 from spawner_limits.errors import UsageError
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.report import table, to_html, to_json, to_junit
+from spawner_limits.verify.page import page_of
 from spawner_limits.verify.run import Prover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from spawner_limits.clients.hub_api import Hub
     from spawner_limits.proof.evidence import Report
@@ -79,8 +80,8 @@ def verify(  # noqa: PLR0913, PLR0917  the command's options are its interface
     else:
         report = _verify_users(hub, subjects, control=control, seconds=timeout, yes=yes)
     interrupt.check()
-    renderers: dict[str, Callable[[Report], str]] = {"json": to_json, "html": to_html, "junit": to_junit}
-    reports.write(report, wanted, table=table, renderers=renderers)
+    renderers = {"json": to_json, "html": to_html, "junit": to_junit}
+    reports.write(page_of(report), wanted, table=table, renderers=renderers)
     raise typer.Exit(report.exit_code)
 
 

@@ -8,12 +8,12 @@ from itertools import cycle, groupby
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
-from spawner_limits.report import plots, words
+from spawner_limits.report import words
+from spawner_limits.report.plot import CACHE, SWAP, USED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from spawner_limits.proof.evidence import Trial
     from spawner_limits.report.plot import Plot, Point
 
 WIDTH, HEIGHT = 560, 250
@@ -105,16 +105,6 @@ class Unit:
     """the axis' top → the step between its ticks"""
     least: float
     """no axis ends lower"""
-
-
-def cpu(trial: Trial) -> Chart:
-    """Cores used against the limit."""
-    return draw(plots.cpu(trial))
-
-
-def memory(trial: Trial) -> Chart:
-    """Memory used against the limit, with the peak that the Linux kernel kept, and the OOM kills."""
-    return draw(plots.memory(trial))
 
 
 def draw(plot: Plot) -> Chart:
@@ -279,7 +269,7 @@ def _minutes(seconds: float) -> str:
 # -- paths -------------------------------------------------------------------------------------------------------
 
 
-_KINDS = {plots.USED: "used", plots.CACHE: "cache", plots.SWAP: "swap"}
+_KINDS = {USED: "used", CACHE: "cache", SWAP: "swap"}
 """label → how it always looks"""
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+USED, CACHE, SWAP = "memory used", "of that, file cache", "swap used"
+"""labels of lines that look alike in every chart"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:

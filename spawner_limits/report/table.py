@@ -1,4 +1,4 @@
-"""A report for the terminal, as something that rich prints: readable at 80 columns, and without colour. Pure."""
+"""A page for the terminal, as something that rich prints: readable at 80 columns, and without colour. Pure."""
 
 from __future__ import annotations
 
@@ -11,87 +11,121 @@ from rich.text import Text
 
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.report import words
+from spawner_limits.report.page import Chip, Depth, Look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from spawner_limits.proof.evidence import Load, Report, Trial, Verdict
+    from spawner_limits.report.page import Column, Fact, Page, Row, Section
 
-_STYLES = {Outcome.HELD: "bold green", Outcome.BROKEN: "bold red", Outcome.UNKNOWN: "bold yellow"}
+SEEN = "What one sees"
+_STYLES = {Outcome.HELD: "bold green", Outcome.BROKEN: "bold red", Outcome.UNKNOWN: "bold yellow", None: ""}
 _COMMAND = 70
 """characters of a command that are shown"""
-_RESOURCE, _LIMIT, _SEEN = 14, 12, 34
-"""columns; with the verdict they fill 80"""
+_ITEM = 2
+"""where what is said of a section begins"""
 
 
-def table(report: Report) -> RenderableType:
-    """The line that matters, then each trial: its verdicts, how its load ended, and what the load said."""
-    parts: list[RenderableType] = [Text(words.summary(report), style=_summary_style(report))]
-    for trial in report.trials:
-        parts += [Text(""), *_trial(trial)]
-    parts += [Text(""), Text(words.host(report.host), style="dim"), Text(_made(report), style="dim")]
-    return Group(*parts)
+def table(page: Page) -> RenderableType:
+    """The line that matters, then each section: its rows, and what is said of them."""
+    return _table(page, Depth.TABLE)
 
 
-def _summary_style(report: Report) -> str:
-    return _STYLES[{0: Outcome.HELD, 3: Outcome.UNKNOWN}.get(report.exit_code, Outcome.BROKEN)]
+def full_table(page: Page) -> RenderableType:
+    """The same, and below each row all that is known of it."""
+    return _table(page, Depth.FULL)
 
 
-def _made(report: Report) -> str:
-    return words.line(f"started {report.started}, spawner-limits {report.version}")
+def _table(page: Page, depth: Depth) -> RenderableType:
+    summary = Text(words.line(page.summary), style=_STYLES[page.tone])
+    story = (Text(words.line(page.title), style="bold"), Text(words.line(page.lead)))
+    parts: list[RenderableType] = [*story] if page.findings else [summary]
+    for section in page.sections:
+        if section.depth <= depth:
+            parts += [Text(""), *_section(section, depth)]
+    if page.findings:
+        parts += [Text(""), Text(SEEN, style="bold"), *map(_finding, page.findings), Text(""), summary]
+    elif page.footnotes:
+        parts.append(Text(""))
+    return Group(*parts, *(Text(words.line(one), style="dim") for one in page.footnotes))
 
 
-def _trial(trial: Trial) -> Iterator[RenderableType]:
-    yield Text(words.heading(trial), style="bold")
-    yield _verdicts(trial) if trial.verdicts else _indented(words.NOT_JUDGED, _STYLES[Outcome.UNKNOWN])
-    for limit in words.not_judged(trial):
-        yield _indented(
-            f"not judged: {words.resource(limit.field)} {words.line(limit.value)} ({words.line(limit.rule)})"
+def _finding(text: str) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=1)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text("·"), Text(words.line(text)))
+    return grid
+
+
+def _section(section: Section, depth: Depth) -> Iterator[RenderableType]:
+    if section.title:
+        title = Text(words.line(section.title), style="bold")
+        yield title if section.chip is None else title.append("  ").append_text(_chip(section.chip))
+    if section.heads <= depth and section.rows and any(column.head for column in section.columns):
+        yield _cells(section, [Text(column.head, style="dim") for column in section.columns])
+    for row in section.rows:
+        yield _cells(section, [_cell(*one) for one in zip(row.cells, section.columns, strict=True)], brief=row.brief)
+        yield from _row_facts(section.columns[0], row, depth)
+    for fact in section.facts:
+        if fact.lines and fact.depth <= depth:
+            yield from _fact(fact, _ITEM if section.title else 0)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------
+
+
+def _cells(section: Section, cells: Sequence[Text], *, brief: bool = False) -> Padding:
+    """Columns that share their places with those of the section's other rows."""
+    rest = any(column.width is None for column in section.columns)
+    grid = Table.grid(padding=(0, 1, 0, 0), expand=rest)
+    for column, cell in zip(section.columns, cells, strict=True):
+        cut = column.retold and brief
+        grid.add_column(
+            width=column.width,
+            ratio=1 if column.width is None else None,
+            justify="right" if column.number else "left",
+            no_wrap=cut or column.number or bool(cell.no_wrap),
+            overflow="ellipsis" if cut else "fold",
         )
-    yield _indented(f"load: {words.command(trial.evidence.load, _COMMAND)}")
-    yield _indented("; ".join(words.ended(trial.evidence)))
-    yield from _told(trial.evidence.load)
+    grid.add_row(*cells)
+    return Padding(grid, (0, 0, 0, section.indent))
 
 
-def _verdicts(trial: Trial) -> Group:
-    """A line for each limit, and below it where the limit came from and why the verdict is what it is."""
-    drawn: list[RenderableType] = [_columns("Resource", "Limit", "Seen", Text("Verdict"), style="dim")]
-    for verdict in trial.verdicts:
-        drawn += [_line(trial, verdict), _indented(_why(trial, verdict), "dim", by=4)]
-    return Group(*drawn)
+def _cell(cell: str | Chip, column: Column) -> Text:
+    return _chip(cell) if isinstance(cell, Chip) else Text(words.line(cell), style=column.style)
 
 
-def _columns(resource: str, limit: str, seen: str, outcome: Text, *, style: str = "") -> Table:
-    row = Table.grid(padding=(0, 1, 0, 0))
-    for width in (_RESOURCE, _LIMIT, _SEEN):
-        row.add_column(width=width, overflow="fold")
-    row.add_column(no_wrap=True)
-    row.add_row(Text(resource, style=style or "bold"), Text(limit, style=style), Text(seen, style=style), outcome)
-    return row
+def _chip(chip: Chip) -> Text:
+    return Text(chip.outcome, style=_STYLES[chip.tone], no_wrap=True)
 
 
-def _line(trial: Trial, verdict: Verdict) -> Table:
-    # in a control, BROKEN is the right outcome
-    style = _STYLES[Outcome.HELD] if trial.control and verdict.outcome is Outcome.BROKEN else _STYLES[verdict.outcome]
-    outcome = Text(verdict.outcome.value, style=style)
-    return _columns(words.resource(verdict.field), words.line(verdict.limit), words.line(verdict.seen), outcome)
+# -- what is said ------------------------------------------------------------------------------------------------
 
 
-def _why(trial: Trial, verdict: Verdict) -> str:
-    rule = words.rule(trial, verdict.field)
-    return f"{words.line(verdict.reason)}; from {rule}" if rule else words.line(verdict.reason)
+def _row_facts(first: Column, row: Row, depth: Depth) -> Iterator[RenderableType]:
+    """Below the row's name: where it has a number before it, right of that. What has no label is dim."""
+    by = first.width + 1 if first.number and first.width else 2 * _ITEM
+    for fact in row.facts:
+        if fact.depth is Depth.TABLE:
+            yield from _fact(fact, by, "" if fact.label else "dim")
+        elif fact.depth <= depth:
+            yield from _fact(fact, by + _ITEM, "dim")
 
 
-def _told(load: Load) -> Iterator[RenderableType]:
-    if load.problem:
-        yield _indented(f"problem: {words.line(load.problem)}", "bold yellow")
-    if load.said:
-        yield _indented(f"{words.OWN_WORDS}:")
-        for told in load.said:
-            yield _indented(words.plain(told.expandtabs()), "dim", by=4)
+def _fact(fact: Fact, by: int, style: str = "") -> Iterator[RenderableType]:
+    if fact.look is Look.SAID:
+        yield from [_indented(f"{fact.label}:", by)] if fact.label else []
+        below, look = (by + _ITEM, "dim") if fact.label else (by, "")
+        yield from (_indented(words.plain(text.expandtabs()), below, look) for text in fact.lines)
+        return
+    for text in fact.lines:
+        shown = words.cut(words.line(text), _COMMAND) if fact.look is Look.COMMAND else words.line(text)
+        label = f"{fact.label}: " if fact.label else ""
+        yield _indented(f"{label}{shown}", by, _STYLES[fact.tone] or style)
 
 
-def _indented(text: str, style: str = "", by: int = 2) -> Padding:
+def _indented(text: str, by: int, style: str = "") -> Padding:
     return Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, by))

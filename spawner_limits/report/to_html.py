@@ -1,6 +1,6 @@
-"""A report for a browser: one page that needs nothing else, no network and no JavaScript. Pure.
+"""A page for a browser: one file that needs nothing else, no network and no JavaScript. Pure.
 
-The page forbids itself to load anything (Content-Security-Policy), and every text in it is escaped.
+It forbids itself to load anything (Content-Security-Policy), and every text in it is escaped.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spawner_limits.report import chart, words
+from spawner_limits.report.page import Chip
+from spawner_limits.report.table import SEEN
 
 if TYPE_CHECKING:
-    from spawner_limits.proof.evidence import Report
+    from spawner_limits.report.page import Page
 
 
-def to_html(report: Report) -> str:
-    """The report as an HTML document."""
-    page = _environment().get_template("report.html.j2").render(report=report)
-    return words.plain(page)
+def to_html(page: Page) -> str:
+    """The page as an HTML document. KeyError for a plot in a unit that charts don't know."""
+    return words.plain(_environment().get_template("page.html.j2").render(page=page))
 
 
 @cache
@@ -28,5 +29,6 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(words=words, chart=chart)
+    environment.globals.update(chart=chart, seen=SEEN)
+    environment.tests["chip"] = lambda value: isinstance(value, Chip)
     return environment

@@ -15,11 +15,12 @@ from spawner_limits.experiments import accounts, cpu, memory, oom, sharing, stat
 from spawner_limits.experiments.accounts import Account
 from spawner_limits.experiments.experiment import Done, Experiment, Figure, Judged
 from spawner_limits.experiments.listed import EXPERIMENTS
-from spawner_limits.experiments.report import table, to_html, to_json
+from spawner_limits.experiments.page import page_of
 from spawner_limits.experiments.stairs import Climb, size
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.claims import claim
 from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
+from spawner_limits.report import table, to_html, to_json
 from spawner_limits.units import GIB, MIB
 from tests.unit.command import run
 
@@ -517,7 +518,7 @@ def test_it_fits_a_terminal(found):
     """80 columns, with every figure and every finding."""
     console = Console(width=80, highlight=False, no_color=True)
     with console.capture() as drawn:
-        console.print(table(done(found)))
+        console.print(table(page_of(done(found))))
     lines = drawn.get().splitlines()
     assert max(map(len, lines)) <= 80
     words = " ".join(drawn.get().split())
@@ -528,7 +529,7 @@ def test_it_fits_a_terminal(found):
 @pytest.mark.parametrize("found", ALL.values(), ids=ALL)
 def test_the_page_has_the_charts(found):
     """One chart a plot, in units that charts know; nothing is loaded from anywhere."""
-    page = to_html(done(found))
+    page = to_html(page_of(done(found)))
     assert page.count("<svg ") == len(found.plots) > 0
     assert "default-src 'none'" in page
     assert "<script" not in page
@@ -537,7 +538,7 @@ def test_the_page_has_the_charts(found):
 @pytest.mark.parametrize("found", ALL.values(), ids=ALL)
 def test_the_document_for_programs(found):
     """Every figure under its key; `null` with a reason."""
-    document = json.loads(to_json(done(found)))
+    document = json.loads(to_json(page_of(done(found))))
     assert (document["schema_version"], document["experiment"]) == (1, found.name)
     for row, figure in zip(document["figures"], found.figures, strict=True):
         assert row[figure.key] == figure.number
@@ -547,7 +548,7 @@ def test_the_document_for_programs(found):
 
 def test_what_a_page_is_told_is_escaped():
     """A name of an image is no markup."""
-    assert "<b>" not in to_html(replace(done(ALL["oom"]), image="<b>")).split("</head>")[1]
+    assert "<b>" not in to_html(page_of(replace(done(ALL["oom"]), image="<b>"))).split("</head>")[1]
 
 
 CODES = {True: 0, False: 1, None: 3}

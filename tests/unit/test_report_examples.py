@@ -21,14 +21,14 @@ STEP_NS = 250_000_000
 SECOND_NS = 1_000_000_000
 
 
-def readings(*, seconds: float, cores: float, limit_bytes: int, beyond: float = 1.0, kill_at: float | None = None):
+def snapshots_of(*, seconds: float, cores: float, limit_bytes: int, beyond: float = 1.0, kill_at: float | None = None):
     """A run of `seconds`: CPU used in full after a start of 3 s, memory rising to `beyond` its limit at 70 % of it."""
     return tuple(
-        _reading(index, seconds, cores, limit_bytes * beyond, kill_at) for index in range(int(seconds * 4) + 1)
+        _snapshot(index, seconds, cores, limit_bytes * beyond, kill_at) for index in range(int(seconds * 4) + 1)
     )
 
 
-def _reading(index: int, seconds: float, cores: float, highest: float, kill_at: float | None) -> Snapshot:
+def _snapshot(index: int, seconds: float, cores: float, highest: float, kill_at: float | None) -> Snapshot:
     now = index / 4
     busy = max(0.0, now - 3) * cores + min(now, 3) * cores * 0.4
     wobble = (0.000, 0.011, -0.006, 0.004)[index % 4]
@@ -95,7 +95,7 @@ ALICE = Trial(
     ),
     expect=expected(mem_limit=units.GIB, cpu_limit=0.5, pids_limit=None),
     evidence=Evidence(
-        snapshots=readings(seconds=42, cores=0.5, limit_bytes=units.GIB, kill_at=31.0),
+        snapshots=snapshots_of(seconds=42, cores=0.5, limit_bytes=units.GIB, kill_at=31.0),
         load=Load(
             command=NOTEBOOK,
             exit_code=0,
@@ -118,7 +118,7 @@ BOB = Trial(
     ),
     expect=expected(mem_limit=768 * units.MIB, cpu_limit=1.0, pids_limit=256),
     evidence=Evidence(
-        snapshots=readings(seconds=40, cores=1.31, limit_bytes=768 * units.MIB, beyond=0.8),
+        snapshots=snapshots_of(seconds=40, cores=1.31, limit_bytes=768 * units.MIB, beyond=0.8),
         load=Load(command=NOTEBOOK, exit_code=137, oom_killed=False),
         host=HOST,
     ),
@@ -146,7 +146,7 @@ CONTROL = Trial(
     limits=ALICE.limits[:2],
     expect=ALICE.expect[:2],
     evidence=Evidence(
-        snapshots=readings(seconds=30, cores=1.94, limit_bytes=units.GIB, beyond=1.5),
+        snapshots=snapshots_of(seconds=30, cores=1.94, limit_bytes=units.GIB, beyond=1.5),
         load=Load(command=NOTEBOOK, exit_code=0, oom_killed=False),
         host=HOST,
     ),

@@ -56,11 +56,8 @@ def test_the_package_is_whole(wheel):
 CARRIED = (
     "py.typed",
     "report/chart.svg.j2",
-    "report/report.css",
-    "report/report.html.j2",
-    "conformance/report/conformance.css",
-    "conformance/report/conformance.html.j2",
-    "experiments/report/experiment.html.j2",
+    "report/page.css",
+    "report/page.html.j2",
     "spawners/templates/not_running.html",
     "spawners/templates/spawn_pending.html",
     *(f"bench/probes/{one.name}" for one in (ROOT / "spawner_limits" / "bench" / "probes").glob("*.py")),
