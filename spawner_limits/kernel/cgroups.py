@@ -59,7 +59,7 @@ def find(
 
     CgroupError: there is no such process, it is not in that container's cgroups, or they can't be seen from here.
     """
-    paths = _memberships(pid, root)
+    paths = _paths(_membership(pid, root))
     search = _Search(pid=pid, container_id=container_id, paths=paths, mounts=_mounts(root))
     found = {name: search.directory(name if name in paths else _V2, name) for name in controllers}
     return Cgroup(
@@ -85,17 +85,15 @@ class Whereabouts:
         """
         text = _membership(pid, self._root)
         if text not in self._known:
-            self._known[text] = self._outside(_paths(text))
+            paths = _paths(text)
+            own = {name: paths.get(name, paths.get(_V2, "")) for name in CONTROLLERS}
+            self._known[text] = {name: path for name, path in own.items() if not self._is_inside(name, path)}
         return self._known[text]
-
-    def _outside(self, paths: Mapping[str, str]) -> dict[str, str]:
-        own = {name: paths.get(name, paths.get(_V2, "")) for name in CONTROLLERS}
-        return {name: path for name, path in own.items() if not self._is_inside(name, path)}
 
     def _is_inside(self, controller: str, path: str) -> bool:
         mounts = self._mounts.get(controller, self._mounts.get(_V2, ()))
         top = self._cgroup.directories[controller]
-        return any(_is_below(one.root, path) and _below(one, path).is_relative_to(top) for one in mounts)
+        return any(_is_below(mount.root, path) and _below(mount, path).is_relative_to(top) for mount in mounts)
 
 
 def cgroup_mounts(root: Path = Path("/")) -> tuple[Path, ...]:
@@ -153,7 +151,7 @@ class _Search:
         if path == "/.." or path.startswith("/../"):
             raise CgroupError(
                 f"PID {self.pid} is in the cgroup {path}: this process is in a narrower cgroup namespace; run it in "
-                "the host's (docker run --cgroupns=host --pid=host), with the host's /sys/fs/cgroup mounted",
+                "the host's (docker run --cgroupns=host --pid=host), with the host's /sys/fs/cgroup mounted"
             )
         own = self._own(path)
         for mount in self.mounts[hierarchy]:
@@ -196,12 +194,8 @@ class _Search:
         return any(_members(at, self.pid) for at in (here, *here.parents) if at.is_relative_to(top))
 
 
-def _memberships(pid: int, root: Path) -> dict[str, str]:
-    """Hierarchy → path, from /proc/PID/cgroup."""
-    return _paths(_membership(pid, root))
-
-
 def _membership(pid: int, root: Path) -> str:
+    """The text of /proc/PID/cgroup."""
     try:
         return _text(root / "proc" / str(pid) / "cgroup")
     except (FileNotFoundError, ProcessLookupError) as error:
@@ -225,7 +219,7 @@ def _mounts(root: Path) -> dict[str, tuple[_Mount, ...]]:
         raise CgroupError(f"{error.filename} is not there: /proc is not mounted; mount it") from error
     mounts: dict[str, tuple[_Mount, ...]] = {}
     for name, mount in _cgroup_mounts(text, root):
-        mounts[name] = tuple(sorted((*mounts.get(name, ()), mount), key=lambda one: len(one.root)))
+        mounts[name] = tuple(sorted((*mounts.get(name, ()), mount), key=lambda mount: len(mount.root)))
     return mounts
 
 
