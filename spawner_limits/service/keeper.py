@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits.clients.docker import THREADS, DockerEngine
-from spawner_limits.clients.engine import GoneError, RefusedError
+from spawner_limits.clients.engine import GoneError, RefusedError, whose
 from spawner_limits.clients.hub_api import Hub, StrangerError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
@@ -52,7 +52,6 @@ Summary: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
 LOOK_S = 0.5
 RETRY_S = 30.0
 _LONGEST_PAUSE_S = 30.0
-_ENGINE_S = 20
 _HUB_S = 3
 _STOP_S = 0.8
 """after which an engine that does not answer holds up the end no longer"""
@@ -260,8 +259,9 @@ def tell(done: Applied) -> str:
     """One line on what came of one server."""
     made = done.plan
     steps = "; ".join(f"{step.field} {step.actual} → {step.wanted}" for step in made.steps)
-    whose = f"{made.server.user}/{made.server.server}" if made.server.server else made.server.user
-    what = f"{whose} ({made.server.name}): {steps or made.problem or done.problem}"
+    what = (
+        f"{whose(made.server.user, made.server.server)} ({made.server.name}): {steps or made.problem or done.problem}"
+    )
     if done.holds:
         return f"{what}: applied"
     obstacles = (*(step.why for step in made.steps), *done.refusals, done.problem)
