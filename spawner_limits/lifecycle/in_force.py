@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spawner_limits.clients.engine import Server
-    from spawner_limits.lifecycle.exit_reason import Owned
+    from spawner_limits.lifecycle.exit_reason import ServerContainer
     from spawner_limits.lifecycle.records import Record, Records
 
 
@@ -40,7 +40,7 @@ def events(server: Server, records: Records, event: str) -> Iterator[Record]:
     return (found for found in records.of(server.id) if found.event == event and (since is None or found.at >= since))
 
 
-def completed(owned: Owned, found: Server, records: Records) -> Owned:
+def completed(owned: ServerContainer, found: Server, records: Records) -> ServerContainer:
     """With the limit in force, and the rule that it came from."""
     limit = found.asked.get("Memory") or None
     try:

@@ -24,7 +24,7 @@ from spawner_limits.errors import UnreachableError
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.kmsg import KernelLog, logged_kills
 from spawner_limits.kernel.oom import OomFiles
-from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, ServerExit, cause, lasting
+from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, ServerExit, cause, count_of
 from spawner_limits.lifecycle.in_force import completed
 from spawner_limits.lifecycle.kill_count import KillCount
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from spawner_limits.clients.docker import DockerEngine
     from spawner_limits.kernel.kmsg import LoggedKill
-    from spawner_limits.lifecycle.exit_reason import Owned
+    from spawner_limits.lifecycle.exit_reason import ServerContainer
     from spawner_limits.lifecycle.records import Record, Records
 
 _EVERY_S = 1.0
@@ -56,7 +56,7 @@ News = OomKill | ServerExit
 class _Watched:
     """One container."""
 
-    server: Owned
+    server: ServerContainer
     tell: Callable[[News], None]
     tally: KillCount = field(default_factory=KillCount)
     files: OomFiles | None = None
@@ -99,11 +99,11 @@ class Watcher:
 
     # -- asked from other threads ----------------------------------------------------------------------------------
 
-    def watch(self, server: Owned, tell: Callable[[News], None]) -> None:
+    def watch(self, server: ServerContainer, tell: Callable[[News], None]) -> None:
         """Watch a container that runs, or just was started; `tell` is called in our thread, and must not wait."""
         self._do(lambda: self._begin(server, tell))
 
-    def end(self, server: Owned) -> Future[ServerExit | None]:
+    def end(self, server: ServerContainer) -> Future[ServerExit | None]:
         """How a container ended that no longer runs; `None`: it does run, or the engine does not answer."""
         future: Future[ServerExit | None] = Future()
         if self._thread.is_alive():
@@ -148,7 +148,7 @@ class Watcher:
         poll.register(self._wake, select.POLLIN)
         if (log := self._kernel_log.fileno()) is not None:
             poll.register(log, select.POLLIN)
-        unsettled = any(one.tally.untold or one.decide_at for one in self._watched.values())
+        unsettled = any(one.tally.unreported or one.decide_at for one in self._watched.values())
         rest_s = 0.1 if unsettled else max(0.0, due - time.monotonic())
         ready = {descriptor for descriptor, _ in poll.poll(rest_s * 1000)}
         if log in ready:
@@ -163,14 +163,14 @@ class Watcher:
 
     # -- beginning -------------------------------------------------------------------------------------------------
 
-    def _begin(self, server: Owned, tell: Callable[[News], None]) -> None:
+    def _begin(self, server: ServerContainer, tell: Callable[[News], None]) -> None:
         if (known := self._watched.get(server.container)) is not None:
             known.tell = tell  # a new spawner of the same server
             return
         self._ends.pop(server.container, None)
         self._look(self._added(server, tell))
 
-    def _added(self, server: Owned, tell: Callable[[News], None]) -> _Watched:
+    def _added(self, server: ServerContainer, tell: Callable[[News], None]) -> _Watched:
         one = self._watched[server.container] = _Watched(server=server, tell=tell)
         return one
 
@@ -225,7 +225,7 @@ class Watcher:
     def _told_before(self, container: str, started: datetime | None) -> int:
         told = self._recorded(container)
         return sum(
-            lasting(one.details) for one in told if one.event == "oom" and (started is None or one.at >= started)
+            count_of(one.details) for one in told if one.event == "oom" and (started is None or one.at >= started)
         )
 
     def _recorded(self, container: str) -> tuple[Record, ...]:
@@ -263,7 +263,7 @@ class Watcher:
         if (limit := one.files.limit_bytes()) != one.server.limit_bytes:
             # changed while it runs: not by the rule that it was started under
             one.server = replace(one.server, limit_bytes=limit, rule=None)
-        if one.tally.untold:
+        if one.tally.unreported:
             one.peak_bytes = one.files.peak_bytes()
 
     def _hear(self, heard: Event | Connected | Lost) -> None:
@@ -310,14 +310,14 @@ class Watcher:
             if one.decide_at is not None:
                 if now >= one.decide_at:
                     self._finish(one)
-            elif one.tally.untold and (one.tally.at is None or now - one.tally.at >= _SETTLE):
+            elif one.tally.unreported and (one.tally.at is None or now - one.tally.at >= _SETTLE):
                 self._tell_oom(one, server_died=False)
 
     def _finish(self, one: _Watched) -> None:
         at, exit_code = one.died or (datetime.now(UTC), None)
         one.tally.end()
         why = cause(exit_code=exit_code, died_at=at, oom_at=one.tally.at, asked=one.asked)
-        if one.tally.untold:
+        if one.tally.unreported:
             self._tell_oom(one, server_died=why == "oom")
         last = one.tally.last if why == "oom" else None
         end = ServerExit(
@@ -340,7 +340,7 @@ class Watcher:
         oom = OomKill(
             at=one.tally.at or datetime.now(UTC),
             server=one.server,
-            count=one.tally.tell(),
+            count=one.tally.report(),
             process=last.process if last else None,
             pid=last.pid if last else None,
             rss_bytes=last.rss_bytes if last else None,
@@ -352,13 +352,13 @@ class Watcher:
         self._record(one.server, "oom", oom.details)
         one.tell(oom)
 
-    def _keep_end(self, server: Owned, end: ServerExit) -> None:
+    def _keep_end(self, server: ServerContainer, end: ServerExit) -> None:
         self._ends[server.container] = end
         _forget(self._ends)
         details = {"user": server.user, "server": server.server, **end.details}
         self._record(server, "ended", {name: value for name, value in details.items() if name != "at"})
 
-    def _record(self, server: Owned, event: Any, details: Mapping[str, Any]) -> None:
+    def _record(self, server: ServerContainer, event: Any, details: Mapping[str, Any]) -> None:
         try:
             self._records.append(server.container, event, **details)
         except OSError as error:
@@ -366,7 +366,7 @@ class Watcher:
 
     # -- answering -------------------------------------------------------------------------------------------------
 
-    def _answer(self, server: Owned, future: Future[ServerExit | None]) -> None:
+    def _answer(self, server: ServerContainer, future: Future[ServerExit | None]) -> None:
         """`future` gets an end that is known, or will be: what is noted here is decided by `_settle`."""
         container = server.container
         if (end := self._ends.get(container) or self._end_on_record(container)) is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import SpawnException
 
-from spawner_limits.lifecycle.exit_reason import OomKill, Owned, ServerExit, oom_line
+from spawner_limits.lifecycle.exit_reason import OomKill, ServerContainer, ServerExit, oom_line
 from spawner_limits.spawners.base import refused
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class ExitMessages:
             self._ended = loop.create_future()
             spawner.state.watcher.watch(self._owned(), lambda news: self._pass_on(loop, news))
 
-    def _owned(self) -> Owned:
-        return Owned(container=self._container, user=self._spawner.user.name, server=self._spawner.name)
+    def _owned(self) -> ServerContainer:
+        return ServerContainer(container=self._container, user=self._spawner.user.name, server=self._spawner.name)
 
     def _pass_on(self, loop: asyncio.AbstractEventLoop, news: News) -> None:
         """From the watcher's thread to the hub's."""

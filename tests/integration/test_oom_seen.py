@@ -20,7 +20,7 @@ from docker.utils import kwargs_from_env
 import docker
 from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
-from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, Owned, ServerExit
+from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, ServerContainer, ServerExit
 from spawner_limits.lifecycle.oom_watcher import Watcher
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.units import MIB
@@ -90,7 +90,7 @@ class Hub:
     @staticmethod
     def owned(container):
         """As the spawner knows it."""
-        return Owned(container=container, user="sam")
+        return ServerContainer(container=container, user="sam")
 
     def run(self, container, *command):
         """Run something in a container: exit code and output."""
