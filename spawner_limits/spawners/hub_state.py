@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from logging import Logger
     from typing import Any
 
-    from spawner_limits.lifecycle.cgroup_parent import Parent
+    from spawner_limits.lifecycle.cgroup_parent import CgroupParent
     from spawner_limits.lifecycle.records import Records
     from spawner_limits.spawners.notebook import Bare
     from spawner_limits.spawners.orphan_cleanup import Cleanup
@@ -39,7 +39,7 @@ class HubState:
         self.places = Places(self.engine, self.threads, self.records)
         self.bare_images: set[Bare] = set()
         """images that have none of our files in them"""
-        self.parents: dict[str, Parent] = {}
+        self.parents: dict[str, CgroupParent] = {}
         """the cgroups above all servers, by their names"""
         self.parents_seen: set[Any] = set()
         self.cleanup: asyncio.Task[Cleanup] | None = None

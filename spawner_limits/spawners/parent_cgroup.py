@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from spawner_limits.errors import LimitsError
 from spawner_limits.kernel.cgroups import find
-from spawner_limits.lifecycle.cgroup_parent import Parent, caps, look, most_processes, named
+from spawner_limits.lifecycle.cgroup_parent import CgroupParent, caps, look, most_processes, named
 from spawner_limits.spawners.network import is_open
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ParentCgroup:
         name = await self._name()
         if not name or not self._is_ours or not self._may_write():
             return
-        parent = state.parents.setdefault(name, Parent(name))
+        parent = state.parents.setdefault(name, CgroupParent(name))
         cores = spawner.entitlement.limits.cpu_limit if spawner.entitlement is not None else None
         try:
             wanted = await self._caps()
