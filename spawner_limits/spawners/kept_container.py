@@ -34,12 +34,12 @@ class KeptContainer:
         refused = await state.threads.run(_refusal, state.engine, server, due)
         if refused:
             await self._rename(server, refused)
-        elif due.told:
+        elif due.update:
             await self._keep(server, entitlement, due)
 
     async def _keep(self, server: Server, entitlement: Entitlement, due: Renewal) -> None:
         spawner, state = self._spawner, self._spawner.state
-        details = {"entitlement": entitlement.to_json(), "told": [due.told], "refused": [], "left": []}
+        details = {"entitlement": entitlement.to_json(), "told": [due.update], "refused": [], "left": []}
         await state.threads.run(lambda: state.records.append(server.id, "applied", **details))
         spawner.tell(f"The server's container was kept with other limits, and is changed: {'; '.join(due.changes)}")
         spawner.log.info("The kept container of %s is changed: %s", spawner.log_name, "; ".join(due.changes))
@@ -64,10 +64,10 @@ def _due(engine: DockerEngine, container: str, entitlement: Entitlement) -> tupl
 
 def _refusal(engine: DockerEngine, server: Server, due: Renewal) -> str:
     """Why the container can't be changed; empty: it has been, or need not be."""
-    if due.cannot or not due.told:
+    if due.cannot or not due.update:
         return due.cannot
     try:
-        engine.update(server.id, due.told)
+        engine.update(server.id, due.update)
     except RefusedError as error:
         return error.words
     return ""
