@@ -18,7 +18,7 @@ from spawner_limits.lifecycle.exit_reason import OomKill, ServerContainer, Serve
 from spawner_limits.spawners.base import refused
 
 if TYPE_CHECKING:
-    from spawner_limits.lifecycle.oom_watcher import News
+    from spawner_limits.lifecycle.watched_container import News
     from spawner_limits.spawners.docker import LimitedDockerSpawner
 
 _END_S = 5

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from spawner_limits.clients.docker import DockerEngine, LocalSnapshots
-from spawner_limits.lifecycle.oom_watcher import Watcher
+from spawner_limits.lifecycle.oom_watcher import OomWatcher
 from spawner_limits.lifecycle.records import usual
 from spawner_limits.spawners.admission import Places
 from spawner_limits.spawners.engine_threads import EngineThreads
@@ -59,9 +59,9 @@ class HubState:
         return cls._known[address]
 
     @cached_property
-    def watcher(self) -> Watcher:
+    def watcher(self) -> OomWatcher:
         """Sees OOM kills and ends; its threads start at first use."""
-        return Watcher(self.engine, self.records, self.log)
+        return OomWatcher(self.engine, self.records, self.log)
 
     def warn(self, problems: Iterable[str]) -> None:
         """Each in the hub's log, once: they hold for every server."""
