@@ -216,7 +216,7 @@ class DockerEngine:
 
     def variables(self, image: str) -> frozenset[str]:
         """The environment variables that an image sets itself. GoneError."""
-        return frozenset(text.partition("=")[0] for text in self.image(image).get("Env") or ())
+        return variables_of(self.image(image))
 
     def signal(self, container: str, name: str) -> None:
         """Send a signal to a container's first process. GoneError, RefusedError where it does not run."""
@@ -302,6 +302,11 @@ class DockerEngine:
         with translated():
             parts = self.api.version().get("Components") or ()
         return next((f"{name} {part['Version']}" for part in parts if part["Name"] == name), "")
+
+
+def variables_of(config: Mapping[str, Any] | None) -> frozenset[str]:
+    """The names of the environment variables that an image's configuration sets."""
+    return frozenset(text.partition("=")[0] for text in (config or {}).get("Env") or ())
 
 
 def engine_info(found: Mapping[str, Any]) -> EngineInfo:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from spawner_limits.clients.docker import DockerEngine, LocalSnapshots
 from spawner_limits.lifecycle.oom_watcher import OomWatcher
 from spawner_limits.lifecycle.records import usual
-from spawner_limits.spawners.admission import Places
+from spawner_limits.spawners.admission import Admission
 from spawner_limits.spawners.engine_threads import EngineThreads
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ class HubState:
         self.records = records or usual()
         """what happened to each container's limits"""
         self.threads = EngineThreads()
-        self.places = Places(self.engine, self.threads, self.records)
+        self.admission = Admission(self.engine, self.threads, self.records)
         self.bare_images: set[Bare] = set()
         """images that have none of our files in them"""
-        self.parents: dict[str, CgroupParent] = {}
-        """the cgroups above all servers, by their names"""
-        self.parents_seen: set[Any] = set()
+        self.cgroup_parents: dict[str, CgroupParent] = {}
+        """by their names"""
+        self.protected: set[Any] = set()
+        """parent cgroups, networks and caps that were found in order"""
         self.cleanup: asyncio.Task[Cleanup] | None = None
         """of what an earlier process of the hub has left"""
         self.tasks: set[asyncio.Task[None]] = set()
