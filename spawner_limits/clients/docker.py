@@ -198,11 +198,6 @@ class DockerEngine:
             self.inspect(container)
         return self._pids[container]
 
-    def state(self, container: str) -> Mapping[str, Any]:
-        """What the engine says of a container's processes, and of their end. GoneError."""
-        found: Mapping[str, Any] = self.inspected(container)["State"]
-        return found
-
     def rename(self, container: str, name: str) -> None:
         """Give a container another name. GoneError."""
         with translated():

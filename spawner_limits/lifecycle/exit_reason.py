@@ -69,11 +69,6 @@ class OomKill:
     """whether the container ended by it"""
 
     @property
-    def limit(self) -> str:
-        """`at its memory limit of 2.00 GiB (rule: group students)`, as far as it is known."""
-        return _limit(self.whose, self.server.limit_bytes, self.server.rule)
-
-    @property
     def details(self) -> dict[str, Any]:
         """For `Records`; what is not known is not there."""
         values = asdict(self)
@@ -180,13 +175,13 @@ def oom_line(oom: OomKill) -> str:
     what = f"{oom.process} (pid {oom.pid})" if oom.process else "a process whose name is not known"
     held = f", which held {format_size(oom.rss_bytes)}" if oom.rss_bytes else ""
     many = f"{oom.count} processes, the last of them " if oom.count > 1 else ""
+    limit = _limit(oom.whose, oom.server.limit_bytes, oom.server.rule)
     fate = "the server ended by it" if oom.server_died else "the server goes on"
-    return (
-        f"Out of memory in the server of {oom.server.name}: the OOM killer took {many}{what}{held}, {oom.limit}; {fate}"
-    )
+    return f"Out of memory in the server of {oom.server.name}: the OOM killer took {many}{what}{held}, {limit}; {fate}"
 
 
 def _limit(whose: Whose | None, limit_bytes: int | None, rule: str | None) -> str:
+    """`at its memory limit of 2.00 GiB (rule: group students)`, as far as it is known."""
     if whose == "host":
         return "as the whole host had no memory left"
     if whose == "above":

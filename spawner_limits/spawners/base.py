@@ -26,16 +26,11 @@ if TYPE_CHECKING:
     from spawner_limits.policy.model import Policy
 
 
-def refusal(
-    fact: str, *, reason: str, status_code: int = 403, remedy: str = "", contact: str | None = None
-) -> SpawnException:
-    """A spawn that is refused: a page and a log line without traceback, and `reason` in the hub's metrics."""
-    ask = f"Ask {contact}." if contact else "Ask the administrator of this hub."
-    return refused(" ".join(filter(None, (f"{fact}.", remedy, ask))), reason=reason, status_code=status_code)
+_ASK = "Ask the administrator of this hub."
 
 
 def refused(message: str, *, reason: str, status_code: int) -> SpawnException:
-    """As `refusal`, in these words alone."""
+    """A spawn that is refused: a page and a log line without traceback, and `reason` in the hub's metrics."""
     exception = SpawnException(message, reason=reason, status_code=status_code)
     # what the form shows; it would else begin with the exception's name
     exception.jupyterhub_message = message
@@ -83,7 +78,7 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
             count = len(state.problems)
             mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
             fact = f"There is no valid policy of limits ({mistakes} in {Path(self.policy_file).name})"
-            raise refusal(fact, reason="policy", status_code=503)
+            raise refused(f"{fact}. {_ASK}", reason="policy", status_code=503)
         return state.policy
 
     async def _read(self) -> State:
@@ -125,9 +120,11 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         groups = [group.name for group in self.user.groups]
         return resolve(policy, self.user.name, groups, self.name, now=datetime.now(UTC), request=request)
 
-    def refusal(self, fact: str, *, reason: str, **more: Any) -> SpawnException:
-        """`refusal`, naming whom the policy says to ask."""
-        return refusal(fact, reason=reason, contact=self.policy.contact if self.policy is not None else None, **more)
+    def refusal(self, fact: str, *, reason: str, status_code: int = 403, remedy: str = "") -> SpawnException:
+        """A spawn that is refused: fact, remedy, and whom the policy says to ask."""
+        contact = self.policy.contact if self.policy is not None else None
+        text = " ".join(filter(None, (f"{fact}.", remedy, f"Ask {contact}." if contact else _ASK)))
+        return refused(text, reason=reason, status_code=status_code)
 
     def get_env(self) -> dict[str, str]:
         """JupyterHub's environment; beside its `MEM_LIMIT` and `CPU_LIMIT` also `PIDS_LIMIT`, and hints for threads."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 MARGIN_S = 120
 """how much longer than its load a container of ours lives, should nobody be left to remove it"""
 ENDED = "the container ended before its load did"
+_NO_LOAD = Load(command=(), exit_code=None, oom_killed=None)
 _MOST_SHARES = 262_144
 """that the Linux kernel takes"""
 
@@ -140,23 +141,23 @@ class Prover:
     def _server(self, user: str, container: Container) -> Trial:
         """A trial in a user's server, by what is in force there when it begins, and still when it ends."""
         entitlement = in_force(container)
-        trial = self._server_trial(user, container, entitlement)
+        origins = tuple(
+            Origin(field=name, value=tell(name, grant.value), rule=grant.origin)
+            for name, grant in entitlement.grants.items()
+            if name in FIELDS
+        )
+        enforcement = self._translate(entitlement.limits)
+        subject = _Subject(name=user, limits=entitlement.limits, origins=origins, enforcement=enforcement)
+        path = container.labels.get(labels.NOTEBOOK)
+        if path is None:
+            trial = self._idle_trial(
+                container, subject, "the hub copies no notebook into this server (copy_notebook is off)"
+            )
+        else:
+            trial = self._trial(container, subject, execution(path))
         if in_force(container).limits == entitlement.limits:
             return trial
         return _unknown(trial, "its limits were changed while it was pressed; press again")
-
-    def _server_trial(self, user: str, container: Container, entitlement: Entitlement) -> Trial:
-        subject = _Subject(
-            name=user,
-            limits=entitlement.limits,
-            origins=_origins(entitlement),
-            enforcement=self._translate(entitlement.limits),
-        )
-        path = container.labels.get(labels.NOTEBOOK)
-        if path is None:
-            problem = "the hub copies no notebook into this server (copy_notebook is off)"
-            return self._idle_trial(container, subject, problem)
-        return self._trial(container, subject, execution(path))
 
     def _own_container(
         self, image: str, subject: _Subject, command: Sequence[str], host_config: Mapping[str, Any]
@@ -226,12 +227,7 @@ class Prover:
         return replace(evidence, load=Load(command=press.called, exit_code=first.exit_code, oom_killed=None))
 
     def _followed(
-        self,
-        container: Container,
-        reader: Reader,
-        subject: _Subject,
-        commands: Sequence[Sequence[str]],
-        seconds: float,
+        self, container: Container, reader: Reader, subject: _Subject, commands: Sequence[Sequence[str]], seconds: float
     ) -> tuple[list[Command], Evidence]:
         """Loads side by side, and what was read from before they began until after they were ended."""
         guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
@@ -262,8 +258,7 @@ class Prover:
                 load.stop()
         interrupt.pause(INTERVAL_S)
         taken += sampler.limits()
-        none = Load(command=(), exit_code=None, oom_killed=None)
-        return loads, self._evidence(taken, none, guard)
+        return loads, self._evidence(taken, _NO_LOAD, guard)
 
     def _pressed_again(self, container: Container, reader: Reader, subject: _Subject, trial: Trial) -> Trial:
         """Press by loads of our own what the notebook does not press, and again what others kept from being pressed.
@@ -297,25 +292,26 @@ class Prover:
         )
 
     def _load(self, container: Container, command: Sequence[str], running: Command) -> Load:
-        record = self._record(container)
-        problem = running.problem if record["Running"] else ENDED
+        state = self._state(container)
+        problem = running.problem if state["Running"] else ENDED
         if problem is None and running.exit_code:
             last = complaint(running.stdout, running.stderr)
             problem = f"the load ended with exit code {running.exit_code}" + (f": {last}" if last else "")
         return Load(
             command=called(command),
             exit_code=running.exit_code,
-            oom_killed=record["OOMKilled"],
+            oom_killed=state["OOMKilled"],
             said=said(running.stdout),
             problem=problem,
         )
 
-    def _record(self, container: Container) -> Mapping[str, Any]:
+    def _state(self, container: Container) -> Mapping[str, Any]:
         """What the engine says of the container's state; it may be gone, and forgotten."""
         try:
-            return self.engine.docker.state(container.id)
+            state: Mapping[str, Any] = self.engine.docker.inspected(container.id)["State"]
         except GoneError:
             return {"Running": False, "OOMKilled": None}
+        return state
 
     def _contest(self, container: Container, subject: _Subject) -> Contest | None:
         if "cpu_shares" not in subject.enforcement.ask:
@@ -333,7 +329,7 @@ class Prover:
         cgroup = self.engine.cgroup(container)
         guard = Guard(cgroup, container.pid, interrupt.pause)
         with Reader(cgroup) as reader:
-            load = Load(command=(), exit_code=None, oom_killed=None, problem=problem)
+            load = replace(_NO_LOAD, problem=problem)
             return _judged(subject, self._evidence([guard.look(reader.read_limits())], load, guard))
 
 
@@ -362,11 +358,3 @@ def _unknown(trial: Trial, why: str) -> Trial:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _origins(entitlement: Entitlement) -> tuple[Origin, ...]:
-    return tuple(
-        Origin(field=name, value=tell(name, grant.value), rule=grant.origin)
-        for name, grant in entitlement.grants.items()
-        if name in FIELDS
-    )

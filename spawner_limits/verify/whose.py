@@ -31,7 +31,7 @@ def server_of(engine: Engine, hub: Hub, user: str, server: str = "") -> Containe
     """
     named = hub.container(user, server)
     try:
-        engine.docker.state(named)
+        engine.docker.inspected(named)
     except GoneError as error:
         raise UsageError(
             f"the hub says that the server of {whose(user, server)} is the container {named[:_SHORT]}, which is not "
@@ -40,7 +40,13 @@ def server_of(engine: Engine, hub: Hub, user: str, server: str = "") -> Containe
     found = engine.inspect(named)
     given = _given(engine, found)
     if labels.ENTITLEMENT not in given:
-        raise UsageError(f"the container {found.name} of {whose(user, server)} {_without_limits(found)}")
+        why = "carries no limits: is it started by LimitedDockerSpawner?"
+        if labels.ENTITLEMENT in found.labels:
+            why = (
+                f"carries no limits but those that its image {found.image} has as a label ({labels.ENTITLEMENT}); "
+                "start it from an image without that label"
+            )
+        raise UsageError(f"the container {found.name} of {whose(user, server)} {why}")
     try:
         entitlement = Entitlement.from_json(given[labels.ENTITLEMENT])
     except ValueError as error:
@@ -78,15 +84,6 @@ def _given(engine: Engine, container: Container) -> Mapping[str, str]:
             "from the container's; have the hub start the server anew"
         ) from error
     return {name: text for name, text in container.labels.items() if its.get(name) != text}
-
-
-def _without_limits(container: Container) -> str:
-    if labels.ENTITLEMENT in container.labels:
-        return (
-            f"carries no limits but those that its image {container.image} has as a label ({labels.ENTITLEMENT}); "
-            "start it from an image without that label"
-        )
-    return "carries no limits: is it started by LimitedDockerSpawner?"
 
 
 def _others(engine: Engine, user: str, server: str) -> str:
