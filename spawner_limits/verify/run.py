@@ -7,6 +7,7 @@ import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits import __version__, interrupt
@@ -117,7 +118,7 @@ class Prover:
         enforcement = self._translate(limits)
         if enforcement.cannot:
             raise UsageError("; ".join(f"{field}: {why}" for field, why in enforcement.cannot.items()))
-        given = ((one.field, tell(one.field, one.value)) for one in enforcement.expect)
+        given = ((expected.field, tell(expected.field, expected.value)) for expected in enforcement.expect)
         origins = tuple(Origin(field=field, value=value, rule="the command line") for field, value in given)
         subject = _Subject(name=image, limits=limits, origins=origins, enforcement=enforcement)
         trials = [self._own_container(image, subject, command, enforcement.ask)]
@@ -184,7 +185,7 @@ class Prover:
 
     def _control(self, trial: Trial, image: str, command: Sequence[str]) -> Trial:
         """The same load, promised the same limits, in a container that has none of them."""
-        limits = Limits(**{one.field: one.value for one in trial.expect})  # type: ignore[arg-type]  # fields, one by one
+        limits = Limits(**{expected.field: expected.value for expected in trial.expect})  # type: ignore[arg-type]  # fields
         subject = _Subject(
             name=trial.subject,
             limits=limits,
@@ -241,14 +242,14 @@ class Prover:
             interrupt.check()
 
         def over() -> bool:
-            return self.engine.deadline.passed or not any(one.running for one in loads)
+            return self.engine.deadline.passed or not any(load.running for load in loads)
 
         sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=wait)
         taken = [*sampler.limits()]
         try:
-            loads += [Command(self.engine, container, one) for one in commands]
-            for (one,) in sampler.follow(seconds=seconds, over=over):
-                taken.append(one)
+            loads += [Command(self.engine, container, command) for command in commands]
+            for (snapshot,) in sampler.follow(seconds=seconds, over=over):
+                taken.append(snapshot)
                 self.watch.sample(subject.called, subject.limits, taken)
             for load in loads:
                 if load.running:
@@ -277,9 +278,9 @@ class Prover:
 
     def _with(self, trial: Trial, press: presses.Press, evidence: Evidence, count: int) -> Trial:
         """The trial, with the verdicts of one more press in place of those that were UNKNOWN."""
-        expect = [one for one in trial.expect if one.field in press.fields]
-        found = {one.field: replace(one, presses=count) for one in judge(expect, evidence)}
-        verdicts = (found.get(one.field, one) if presses.is_open(trial, one) else one for one in trial.verdicts)
+        expect = [expected for expected in trial.expect if expected.field in press.fields]
+        new = {verdict.field: replace(verdict, presses=count) for verdict in judge(expect, evidence)}
+        verdicts = (new.get(old.field, old) if presses.is_open(trial, old) else old for old in trial.verdicts)
         return replace(trial, verdicts=tuple(verdicts))
 
     def _evidence(self, taken: Sequence[Snapshot], load: Load, guard: Guard) -> Evidence:
@@ -352,8 +353,8 @@ def _judged(subject: _Subject, evidence: Evidence) -> Trial:
 
 def _unknown(trial: Trial, why: str) -> Trial:
     """The trial, where what was pressed was another container in the end, or under other limits."""
-    unknown = (replace(one, outcome=Outcome.UNKNOWN, under_load=Outcome.UNKNOWN, reason=why) for one in trial.verdicts)
-    return replace(trial, verdicts=tuple(unknown))
+    unknown = partial(replace, outcome=Outcome.UNKNOWN, under_load=Outcome.UNKNOWN, reason=why)
+    return replace(trial, verdicts=tuple(map(unknown, trial.verdicts)))
 
 
 def _now() -> str:
