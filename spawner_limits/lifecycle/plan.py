@@ -6,15 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.engines.docker import (
-    INSPECT,
-    TABLE,
-    allows_no_swap,
-    host_config,
-    may_get_swap,
-    released,
-    translate,
-)
+from spawner_limits.engines.docker import INSPECT, TABLE, allows_no_swap, host_config, may_get_swap, released, translate
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.errors import RequestError
 from spawner_limits.kernel.v1 import NO_LIMIT_BYTES

@@ -187,11 +187,7 @@ class Prover:
         """The same load, promised the same limits, in a container that has none of them."""
         limits = Limits(**{expected.field: expected.value for expected in trial.expect})  # type: ignore[arg-type]  # fields
         subject = _Subject(
-            name=trial.subject,
-            limits=limits,
-            origins=trial.limits,
-            enforcement=self._translate(limits),
-            control=True,
+            name=trial.subject, limits=limits, origins=trial.limits, enforcement=self._translate(limits), control=True
         )
         self.watch.say(f"{trial.subject}: control, the same load in a container without these limits")
         # whatever the load, the host must survive it
