@@ -38,17 +38,15 @@ ATTESTED_S = 0.01
 _ATTESTATION = "attestation, and its record"
 STEPS: Mapping[str, str] = {
     "_decide": "policy, entitlement, translation",
-    "renew_old_container": "a container that was kept",
-    "_host_and_image": "what hints for threads go by",
-    "hardened": "hardening",
+    "_refuse_overrides": "the hub's configuration compared",
     "_copy_notebook": "notebook copied",
-    "hold_parent": "cgroup above all servers",
+    "protection.hold": "cgroup above all servers",
     "attest_limits": _ATTESTATION,
-    "look_after_start": "cgroup and network looked at",
+    "protection.look": "cgroup and network looked at",
 }
-"""method of the spawner → what it does"""
+"""method of the spawner, or of a part of it → what it does"""
 ROOM = ("machine", "holdings", "check")
-"""methods of `Places`"""
+"""methods of `Admission`"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,16 +165,17 @@ def _steps() -> tuple[str, ...]:
 
 def _watched(spawner: Any) -> Stopwatch:
     watch = Stopwatch()
-    for method, step in STEPS.items():
-        watch.watch(spawner, method, step)
+    for name, step in STEPS.items():
+        part, _, method = name.rpartition(".")
+        watch.watch(getattr(spawner, part) if part else spawner, method, step)
     for method in ROOM:
-        spawner.aside.places.__dict__.pop(method, None)  # of the round before
-        watch.watch(spawner.aside.places, method, "room on the host")
+        spawner.state.admission.__dict__.pop(method, None)  # of the round before
+        watch.watch(spawner.state.admission, method, "room on the host")
     return watch
 
 
 def _attested_s(spawner: Any) -> float:
-    (record,) = (one for one in spawner.records.of(spawner.container_id) if one.event == "attested")
+    (record,) = (one for one in spawner.state.records.of(spawner.container_id) if one.event == "attested")
     return float(record.details["seconds"])
 
 

@@ -134,8 +134,7 @@ def yard() -> Iterator[Yard]:
         yield made
     finally:
         made.clear()
-        _close_watchers()
-        _close_clients(made.kinds)
+        _close(made.kinds)
         with suppress(OSError):  # none was made, or the engine has not removed the last one below it yet
             cgroup_parent.remove(made.prefix)
         made.database.close()
@@ -143,17 +142,14 @@ def yard() -> Iterator[Yard]:
         shutil.rmtree(folder)
 
 
-def _close_watchers() -> None:
-    for watcher in LimitedDockerSpawner.watchers.values():
-        watcher.close()
-    LimitedDockerSpawner.watchers.clear()
-
-
-def _close_clients(kinds: Sequence[type[DockerSpawner]]) -> None:
-    clients = [one.client for one in LimitedDockerSpawner.asides.values()]
-    clients += [one._client for one in kinds if one._client is not None]  # noqa: SLF001
-    LimitedDockerSpawner.asides.clear()
-    for client in clients:
+def _close(kinds: Sequence[type[DockerSpawner]]) -> None:
+    """End the threads and connections of each kind."""
+    states: list[HubState] = [vars(kind)["state"] for kind in kinds if "state" in vars(kind)]  # of ours
+    for state in states:
+        if "watcher" in vars(state):
+            state.watcher.close()
+        state.engine.close()
+    for client in (kind._client for kind in kinds if kind._client is not None):  # noqa: SLF001
         client.close()
 
 
@@ -165,12 +161,4 @@ async def burst(spawners: Sequence[DockerSpawner]) -> list[float]:
         await one.start()
         return time.perf_counter() - begin
 
-    took = await asyncio.gather(*map(started, spawners))
-    await _settled(spawners)
-    return list(took)
-
-
-async def _settled(spawners: Sequence[DockerSpawner]) -> None:
-    """Until what ours do after the start is done, so that it is no part of somebody else's turn."""
-    looking = [one._looking for one in spawners if getattr(one, "_looking", None) is not None]  # noqa: SLF001
-    await asyncio.gather(*looking)
+    return list(await asyncio.gather(*map(started, spawners)))

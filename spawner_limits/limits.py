@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits import units
@@ -92,82 +93,49 @@ class Field:
         return value
 
 
-def _size(value: Value) -> str:
-    return units.format_size(int(value))
-
-
-def _cores(value: Value) -> str:
-    return units.format_cores(float(value))
-
-
+# linuxMinMemory, moby daemon/daemon_unix.go: it holds for the limit and for the reservation
+_memory = partial(
+    Field,
+    unit="bytes",
+    parse=units.parse_size,
+    minimum=6 * units.MIB,
+    bound=" (Docker starts no container with less)",
+    tell=lambda value: units.format_size(int(value)),
+)
+# below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
+_cpu = partial(
+    Field,
+    unit="cores",
+    parse=units.parse_cores,
+    minimum=0.01,
+    bound=" (the Linux kernel counts no less)",
+    tell=lambda value: units.format_cores(float(value)),
+)
+_count = partial(Field, parse=units.parse_count)
 _PERIOD = " (the Linux kernel's cpu.cfs_period_us)"
 _SHARES = " (the Linux kernel's cpu.shares)"
 _PIDS = " (the Linux kernel's pids.max)"
 
-
-def _memory(name: str, words: str, *, unlimited: bool = True) -> Field:
-    # linuxMinMemory, moby daemon/daemon_unix.go: it holds for the limit and for the reservation
-    bound = " (Docker starts no container with less)"
-    return Field(
-        name=name,
-        words=words,
-        unit="bytes",
-        parse=units.parse_size,
-        minimum=6 * units.MIB,
-        bound=bound,
-        tell=_size,
-        unlimited=unlimited,
-    )
-
-
-def _cpu(name: str, words: str, *, unlimited: bool = True) -> Field:
-    # below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
-    bound = " (the Linux kernel counts no less)"
-    return Field(
-        name=name,
-        words=words,
-        unit="cores",
-        parse=units.parse_cores,
-        minimum=0.01,
-        bound=bound,
-        tell=_cores,
-        unlimited=unlimited,
-    )
-
-
-def _count(  # noqa: PLR0913, PLR0917  the columns of a table
-    name: str, words: str, unit: str, minimum: int, maximum: int, bound: str = ""
-) -> Field:
-    return Field(
-        name=name,
-        words=words,
-        unit=unit,
-        parse=units.parse_count,
-        minimum=minimum,
-        maximum=maximum,
-        bound=bound,
-        unlimited=False,
-    )
-
-
 FIELDS: Mapping[str, Field] = {
     field.name: field
     for field in (
-        _memory("mem_limit", "memory"),
-        _memory("memswap_limit", "memory + swap"),
-        _count("mem_swappiness", "swappiness", "0 to 100", 0, 100),
+        _memory(name="mem_limit", words="memory"),
+        _memory(name="memswap_limit", words="memory + swap"),
+        _count(name="mem_swappiness", words="swappiness", unit="0 to 100", minimum=0, maximum=100, unlimited=False),
         # nobody can be promised memory or cores without end
-        _memory("mem_guarantee", "memory kept", unlimited=False),
-        _cpu("cpu_limit", "CPU"),
-        _cpu("cpu_guarantee", "CPU kept", unlimited=False),
-        _count("cpu_period", "CPU period", "microseconds", 1_000, 1_000_000, _PERIOD),
+        _memory(name="mem_guarantee", words="memory kept", unlimited=False),
+        _cpu(name="cpu_limit", words="CPU"),
+        _cpu(name="cpu_guarantee", words="CPU kept", unlimited=False),
+        _count(name="cpu_period", words="CPU period", unit="microseconds", minimum=1_000, maximum=1_000_000,
+               bound=_PERIOD, unlimited=False),
         # sched(7): MIN_SHARES and MAX_SHARES
-        _count("cpu_shares", "CPU shares", "weight", 2, 262_144, _SHARES),
+        _count(name="cpu_shares", words="CPU shares", unit="weight", minimum=2, maximum=262_144, bound=_SHARES,
+               unlimited=False),
         Field(name="cpuset_cpus", words="CPU set", unit="CPU numbers", parse=units.parse_cpuset),
         # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
-        replace(_count("pids_limit", "processes", "processes", 1, 4_194_304, _PIDS), unlimited=True),
+        _count(name="pids_limit", words="processes", unit="processes", minimum=1, maximum=4_194_304, bound=_PIDS),
     )
-}
+}  # fmt: skip
 assert tuple(FIELDS) == tuple(field.name for field in fields(Limits))  # noqa: S101  one table, one type
 
 

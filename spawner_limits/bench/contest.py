@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from spawner_limits.clients.own_commands import Command
     from spawner_limits.clients.own_containers import Container, Engine
     from spawner_limits.deadline import Deadline
-    from spawner_limits.kernel.snapshot import Snapshot
 
 WINDOW_S = 5.0
 WARM_UP_S = 1.0
@@ -68,11 +67,13 @@ def contest(engine: Engine, subject: Container, limits: Limits) -> Contest:
         rival = stack.enter_context(
             engine.trial_container(subject.image, host_config=host_config, environment={}, seconds=_BURN_S * 2)
         )
-        readers = [stack.enter_context(Reader(engine.cgroup(one))) for one in (subject, rival)]
-        cpu = idlest(_allowed(readers[0].read_limits()))
+        readers = [stack.enter_context(Reader(engine.cgroup(container))) for container in (subject, rival)]
+        limits_shown = readers[0].read_limits().limits
+        allowed = limits_shown.get("cpuset.cpus.effective") or limits_shown.get("cpuset.cpus")
+        cpu = idlest(cpus_in(allowed) if allowed else frozenset(os.sched_getaffinity(0)))
         pids = []
-        for one in (subject, rival):
-            load = burner(engine, one, _BURN_S)
+        for container in (subject, rival):
+            load = burner(engine, container, _BURN_S)
             stack.callback(load.stop)
             pids.append(_pin(load, cpu))
         pause(WARM_UP_S)
@@ -88,7 +89,9 @@ def _undisturbed(readers: list[Reader], pids: list[int], deadline: Deadline) -> 
         last, after = [reader.read_limits() for reader in readers], [cpu_seconds(pid) for pid in pids]
         measured = [windows.between(*pair) for pair in zip(first, last, strict=True)]
         used = [0.0 if window is None else window.used_s for window in measured]
-        others = [max(0.0, one - (end - begin)) for one, begin, end in zip(used, before, after, strict=True)]
+        others = [
+            max(0.0, all_of_it - (end - begin)) for all_of_it, begin, end in zip(used, before, after, strict=True)
+        ]
         if sum(used) >= SATURATED * WINDOW_S and sum(others) <= _QUIET * WINDOW_S:
             break
     return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),), others_s=(others[0], others[1]))
@@ -117,12 +120,6 @@ def _started(load: Command) -> int:
 def _said(load: Command) -> str:
     # what could not be executed is complained of on stdout by the engine
     return (load.stderr or load.stdout).strip()
-
-
-def _allowed(subject: Snapshot) -> frozenset[int]:
-    """The CPUs that the subject may use."""
-    allowed = subject.limits.get("cpuset.cpus.effective") or subject.limits.get("cpuset.cpus")
-    return cpus_in(allowed) if allowed else frozenset(os.sched_getaffinity(0))
 
 
 def idlest(cpus: frozenset[int]) -> int:

@@ -33,7 +33,9 @@ class Guard:
     def __init__(self, cgroup: Cgroup, first: int, pause: Callable[[float], object]) -> None:
         """`cgroup`: the container's, found. `first`: its first process. `pause`: waits so many seconds."""
         self._cgroup, self._pause, self._whereabouts = cgroup, pause, Whereabouts(cgroup)
-        self._namespace = self._own_namespace(first)
+        own = processes.namespace(first)
+        self._namespace = None if own == processes.namespace(1) else own
+        """`None` where it shares the host's, in which everybody is"""
         self._listed_ns = self._looked_ns = 0
         self._known: dict[str, int] = {}
         self.strays: dict[str, str] = {}
@@ -54,19 +56,13 @@ class Guard:
         self._follow()
         return replace(snapshot, runnable=processes.runnable(self._known.values()))
 
-    @staticmethod
-    def _own_namespace(first: int) -> int | None:
-        """The container's; `None` where it shares the host's, in which everybody is."""
-        found = processes.namespace(first)
-        return None if found == processes.namespace(1) else found
-
     def _remember(self, pids: frozenset[int]) -> None:
         new = pids.difference(self._known.values())
-        self._known |= {one: pid for pid in new if (one := processes.identity(pid))}
+        self._known |= {identity: pid for pid in new if (identity := processes.identity(pid))}
 
     def _follow(self) -> None:
         """Look where all are who were seen; what has ended need not be looked for again."""
-        self._known = {one: pid for one, pid in self._known.items() if processes.identity(pid) == one}
+        self._known = {known: pid for known, pid in self._known.items() if processes.identity(pid) == known}
         for pid in self._known.values():
             if processes.stray(self._whereabouts, pid):
                 self._pause(_SETTLES_S)

@@ -114,7 +114,7 @@ def _as_object(applied: Applied) -> dict[str, Any]:
     return {
         **plans.as_object(applied.plan),
         "holds": applied.holds,
-        "told": [dict(part) for part in applied.told],
+        "told": [dict(part) for part in applied.updates],
         "refused": list(applied.refusals),
         "left": [
             {"field": left.field, "file": left.file, "found": left.found, "expected": list(left.expected)}

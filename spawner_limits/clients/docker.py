@@ -132,20 +132,21 @@ class DockerEngine:
     def servers(self, *, users: Iterable[str] = ()) -> tuple[Server, ...]:
         """As the port's: all containers with our labels."""
         keys = {user_key(user) for user in users}
-        with translated():
-            listed = self.api.containers(all=True, filters={"label": labels.USER})
-        wanted = [found["Id"] for found in listed if not keys or user_key(found["Labels"][labels.USER]) in keys]
-        return tuple(sorted(self._inspected(wanted), key=lambda found: (found.user, found.server, found.name)))
+        wanted = [
+            found["Id"]
+            for found in self.listed(label=labels.USER)
+            if not keys or user_key(found["Labels"][labels.USER]) in keys
+        ]
+        return tuple(sorted(self._inspected(wanted), key=lambda server: (server.user, server.server, server.name)))
 
     def servers_of(self, hub: str, *, before: float) -> tuple[Server, ...]:
         """All that say a hub made them, `before` a moment in seconds since 1970, by the engine's clock."""
-        with translated():
-            listed = self.api.containers(all=True, filters={"label": f"{labels.HUB}={hub}"})
-        return tuple(self._inspected([found["Id"] for found in listed if found["Created"] <= before]))
+        listed = self.listed(label=f"{labels.HUB}={hub}")
+        return tuple(self._inspected(found["Id"] for found in listed if found["Created"] <= before))
 
     def _inspected(self, containers: Iterable[str]) -> Iterator[Server]:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits-look") as pool:
-            return (found for found in pool.map(self._still_there, containers) if found is not None)
+            return (server for server in pool.map(self._still_there, containers) if server is not None)
 
     def _still_there(self, container: str) -> Server | None:
         with suppress(GoneError):  # since it was listed
@@ -154,8 +155,7 @@ class DockerEngine:
 
     def inspect(self, server: str) -> Server:
         """As the port's; `server`: the container's id or name."""
-        with translated():
-            found = self.api.inspect_container(server)
+        found = self.inspected(server)
         self._pids[found["Id"]] = found["State"]["Pid"]
         return server_of(found)
 
@@ -198,11 +198,6 @@ class DockerEngine:
             self.inspect(container)
         return self._pids[container]
 
-    def state(self, container: str) -> Mapping[str, Any]:
-        """What the engine says of a container's processes, and of their end. GoneError."""
-        found: Mapping[str, Any] = self.inspected(container)["State"]
-        return found
-
     def rename(self, container: str, name: str) -> None:
         """Give a container another name. GoneError."""
         with translated():
@@ -216,7 +211,7 @@ class DockerEngine:
 
     def variables(self, image: str) -> frozenset[str]:
         """The environment variables that an image sets itself. GoneError."""
-        return frozenset(text.partition("=")[0] for text in self.image(image).get("Env") or ())
+        return variables_of(self.image(image))
 
     def signal(self, container: str, name: str) -> None:
         """Send a signal to a container's first process. GoneError, RefusedError where it does not run."""
@@ -256,8 +251,8 @@ class DockerEngine:
 
     def networks_of(self, container: str) -> tuple[Mapping[str, Any], ...]:
         """What the engine tells of each network that a container is on. GoneError."""
+        names = self.inspected(container)["NetworkSettings"]["Networks"]
         with translated():
-            names = self.api.inspect_container(container)["NetworkSettings"]["Networks"]
             return tuple(map(self.api.inspect_network, names))
 
     def network(self, name: str) -> Mapping[str, Any] | None:
@@ -302,6 +297,11 @@ class DockerEngine:
         with translated():
             parts = self.api.version().get("Components") or ()
         return next((f"{name} {part['Version']}" for part in parts if part["Name"] == name), "")
+
+
+def variables_of(config: Mapping[str, Any] | None) -> frozenset[str]:
+    """The names of the environment variables that an image's configuration sets."""
+    return frozenset(text.partition("=")[0] for text in (config or {}).get("Env") or ())
 
 
 def engine_info(found: Mapping[str, Any]) -> EngineInfo:

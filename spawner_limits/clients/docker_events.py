@@ -95,12 +95,8 @@ class Stream:
                     self._follow(response)
             except requests.ReadTimeout:  # silence
                 continue
-            except (
-                LimitsError,
-                requests.RequestException,
-                OSError,
-                ValueError,
-            ) as error:  # the latter: cut off in the middle of an event
+            # the last: cut off in the middle of an event
+            except (LimitsError, requests.RequestException, OSError, ValueError) as error:
                 if not failures and not self._closing.is_set():
                     self._hear(Lost(why=str(error)))
                 failures += 1
@@ -108,9 +104,8 @@ class Stream:
 
     def _opened(self, client: APIClient) -> requests.Response:
         """A response that goes on for ever. The SDK's own stream can't be closed without a warning."""
-        asked = {"since": f"{self._since - _OVERLAP_S:.6f}", "filters": _filters({"label": [labels.USER]})}
-        url = f"{client.base_url}/v{client.api_version}/events"
-        self._response = client.get(url, params=asked, stream=True, timeout=(_CONNECT_S, _SILENCE_S))
+        asked = {"since": f"{self._since - _OVERLAP_S:.6f}", "filters": _filters(label=labels.USER)}
+        self._response = client.get(_url(client), params=asked, stream=True, timeout=(_CONNECT_S, _SILENCE_S))
         self._response.raise_for_status()
         return self._response
 
@@ -119,31 +114,26 @@ class Stream:
             for line in response.iter_lines():
                 if self._closing.is_set():
                     return
-                self._tell(json.loads(line))
+                self._pass_on(json.loads(line))
         except requests.ConnectionError as error:
             # how requests tells of silence
             if not (error.args and isinstance(error.args[0], ReadTimeoutError)):
                 raise
 
-    def _tell(self, told: Mapping[str, Any]) -> None:
-        key = (told["timeNano"], told["Actor"]["ID"], told["Action"])
+    def _pass_on(self, message: Mapping[str, Any]) -> None:
+        key = (message["timeNano"], message["Actor"]["ID"], message["Action"])
         if key not in self._heard:
             self._heard.append(key)
-            self._since = max(self._since, told["timeNano"] / _NS)
-            self._hear(_event(told))
+            self._since = max(self._since, message["timeNano"] / _NS)
+            self._hear(_event(message))
 
 
 def past(engine: DockerEngine, container: str) -> tuple[Event, ...]:
     """What the engine remembers of one container, from the oldest on. UnreachableError, RefusedError."""
-    asked = {
-        "since": "1",
-        "until": f"{time.time():.6f}",
-        "filters": _filters({"container": [container]}),
-    }
-    url = f"{engine.api.base_url}/v{engine.api.api_version}/events"
+    asked = {"since": "1", "until": f"{time.time():.6f}", "filters": _filters(container=container)}
     # each such address is another one to the SDK, which would keep a connection for it
     headers = {"Connection": "close"}
-    with translated(), engine.api.get(url, params=asked, timeout=_CONNECT_S, headers=headers) as response:
+    with translated(), engine.api.get(_url(engine.api), params=asked, timeout=_CONNECT_S, headers=headers) as response:
         response.raise_for_status()
         return tuple(_event(json.loads(line)) for line in response.text.splitlines())
 
@@ -151,21 +141,25 @@ def past(engine: DockerEngine, container: str) -> tuple[Event, ...]:
 def last_run(events: Iterable[Event]) -> list[Event]:
     """Those since the container was started the last time: one that is kept lives more than once."""
     found: list[Event] = []
-    for one in events:
-        found = [] if one.action == "start" else [*found, one]
+    for event in events:
+        found = [] if event.action == "start" else [*found, event]
     return found
 
 
-def _filters(more: Mapping[str, list[str]]) -> str:
-    return json.dumps({"type": ["container"], "event": list(_ACTIONS), **more})
+def _url(client: APIClient) -> str:
+    return f"{client.base_url}/v{client.api_version}/events"
 
 
-def _event(told: Mapping[str, Any]) -> Event:
-    attributes = told["Actor"]["Attributes"]
+def _filters(**more: str) -> str:
+    return json.dumps({"type": ["container"], "event": _ACTIONS, **{name: [value] for name, value in more.items()}})
+
+
+def _event(message: Mapping[str, Any]) -> Event:
+    attributes = message["Actor"]["Attributes"]
     return Event(
-        container=told["Actor"]["ID"],
-        action=told["Action"],
-        at=datetime.fromtimestamp(told["timeNano"] / _NS, UTC),
+        container=message["Actor"]["ID"],
+        action=message["Action"],
+        at=datetime.fromtimestamp(message["timeNano"] / _NS, UTC),
         exit_code=_number(attributes.get("exitCode")),
         signal=_number(attributes.get("signal")),
     )

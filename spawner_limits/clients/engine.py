@@ -87,6 +87,11 @@ class Server:
     problem: str = ""
 
 
+def whose(user: str, server: str) -> str:
+    """A user's server for a message: "ann" for the default one, else "ann/gpu"."""
+    return f"{user}/{server}" if server else user
+
+
 def entitlement_of(given: Mapping[str, str]) -> tuple[Entitlement | None, str]:
     """What labels say that a server may use, or why that can't be known."""
     if labels.ENTITLEMENT not in given:

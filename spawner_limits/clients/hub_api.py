@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import requests
 
+from spawner_limits.clients.engine import whose
 from spawner_limits.deadline import GRACE_S, Deadline, OvertimeError
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 
@@ -151,20 +152,18 @@ class Hub:
         Scopes: `read:users`, `read:servers`, `admin:server_state`. UsageError when no such server runs, or in none;
         else as `model`.
         """
-        whose = f"{user}/{server}" if server else user
+        name = whose(user, server)
         if server not in self.servers(user):
-            raise UsageError(f"the hub runs no server of {whose}")
+            raise UsageError(f"the hub runs no server of {name}")
         model = self.model(user)["servers"].get(server, {})
         if "state" not in model:
             raise UnreachableError(
-                f"the hub's token may not read which container the server of {whose} runs in; it needs the scope "
+                f"the hub's token may not read which container the server of {name} runs in; it needs the scope "
                 "admin:server_state"
             )
         found = (model["state"] or {}).get("object_id")
         if not found:
-            raise UsageError(
-                f"the hub has no container for the server of {whose}; is its spawner LimitedDockerSpawner?"
-            )
+            raise UsageError(f"the hub has no container for the server of {name}; is its spawner LimitedDockerSpawner?")
         return str(found)
 
     @contextmanager

@@ -111,8 +111,8 @@ class Made:
         """What runs that are dead made on this engine, containers first. UnusableError."""
         with self.directory() as directory:
             entries = os.listdir(directory)  # noqa: PTH208  of a descriptor
-            found = [self._dead(entry, engine, directory) for entry in entries]
-        return tuple(sorted((one for one in found if one is not None), key=lambda one: one.kind == "cgroup"))
+            notes = [note for entry in entries if (note := self._dead(entry, engine, directory)) is not None]
+        return tuple(sorted(notes, key=lambda note: note.kind == "cgroup"))
 
     def _dead(self, entry: str, engine: str, directory: int) -> Note | None:
         named = _NAME.fullmatch(entry)

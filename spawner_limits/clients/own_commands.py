@@ -28,11 +28,6 @@ _KEPT_BYTES = 1 << 18
 """of each stream of a load, the end; a load may print without end"""
 
 
-def _keep(kept: bytearray, new: bytes | None) -> None:
-    kept += new or b""
-    del kept[:-_KEPT_BYTES]
-
-
 class Command:
     """A command in a container, running in a thread of its own; what it starts can be ended by `stop`."""
 
@@ -59,7 +54,9 @@ class Command:
             stream: Any = self._engine.client.exec_start(self._exec, socket=True)
             try:
                 for kind, text in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]
-                    _keep(self._stdout if kind == STDOUT else self._stderr, text)
+                    kept = self._stdout if kind == STDOUT else self._stderr
+                    kept += text or b""
+                    del kept[:-_KEPT_BYTES]
             finally:
                 # left to the garbage collector, it complains that it is closed already (Python 3.14)
                 stream._response.close()  # noqa: SLF001
@@ -100,7 +97,7 @@ class Command:
     def stop(self) -> None:
         """End it and everything that it started, also what was handed to the container's first process since.
 
-        What can't be ended in time, such as in a container that somebody paused, is told in `problem`.
+        What can't be ended in time, such as in a container that somebody paused, is in `problem`.
         """
         end = Deadline.after(self._engine.deadline.later(EVIDENCE_S).within(ENGINE_GRACE_S) or ENGINE_GRACE_S)
         while not end.passed:
@@ -110,8 +107,8 @@ class Command:
                 return
         if left := self._processes():
             pids = " ".join(map(str, left))
-            told = f"its processes can't be ended (is the container paused?); let it go on, then: kill -9 {pids}"
-            self.problem = f"{self.problem}; {told}" if self.problem else told
+            still = f"its processes can't be ended (is the container paused?); let it go on, then: kill -9 {pids}"
+            self.problem = f"{self.problem}; {still}" if self.problem else still
 
     def _processes(self) -> list[int]:
         with suppress(CgroupError):

@@ -20,7 +20,7 @@ from docker.utils import kwargs_from_env
 import docker
 from spawner_limits.clients import engine as docker_engine
 from spawner_limits.clients import made
-from spawner_limits.clients.docker import DockerEngine, plain, translated, unreachable
+from spawner_limits.clients.docker import DockerEngine, engine_info, plain, translated, unreachable
 from spawner_limits.deadline import GRACE_S, Deadline, OvertimeError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
@@ -102,6 +102,7 @@ class Engine:
         try:
             with closing(_Client(connect_by or self.deadline)) as client:
                 self._info: dict[str, Any] = client.info()
+                self._facts = engine_info(self._info)
             self.client: docker.APIClient = _Client(self.deadline, version=str(client.api_version))
         except (*STOPPED_ANSWERING, OvertimeError) as error:
             raise unreachable(error) from error
@@ -136,12 +137,12 @@ class Engine:
     @property
     def cgroup_version(self) -> CgroupVersion:
         """Version of cgroups that the engine uses for containers."""
-        return 2 if str(self._info.get("CgroupVersion", "1")) == "2" else 1
+        return self._facts.cgroup_version
 
     @property
     def cgroup_driver(self) -> str:
         """Who makes the containers' cgroups: "cgroupfs", "systemd" or "none"."""
-        return str(self._info.get("CgroupDriver", "?"))
+        return self._facts.cgroup_driver
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -197,7 +198,7 @@ class Engine:
         Errors: UsageError for an image that is missing or a host config that the engine refuses.
         """
         name, note, is_sure = made.new_name(), None, False
-        own = {"init": True, "auto_remove": True} if not command else {}
+        own = {} if command else {"init": True, "auto_remove": True}
         cgroup: Cgroup | None = None
         try:
             with uninterrupted():
@@ -207,7 +208,6 @@ class Engine:
                     name, image, command or ("sleep", str(seconds)), {**own, **host_config}, environment
                 )
                 is_sure = True
-            self._start(name, image)
             container, cgroup = self._started(name, image)
             check()
             yield replace(container, warnings=warnings)
@@ -221,13 +221,9 @@ class Engine:
     def _note(self, name: str, kind: Kind) -> Note | None:
         """`None` where nothing can be noted, which `sweep` has said."""
         try:
-            return self._made.note(name, kind, self._id)
+            return self._made.note(name, kind, self._facts.id)
         except made.UnusableError:
             return None
-
-    @property
-    def _id(self) -> str:
-        return str(self._info.get("ID") or "")
 
     def _create(
         self,
@@ -239,7 +235,7 @@ class Engine:
     ) -> tuple[str, ...]:
         """Create a container; what the engine warned of."""
         try:
-            made = self.client.create_container(
+            created = self.client.create_container(
                 image,
                 command=list(command),
                 entrypoint=[],
@@ -248,19 +244,17 @@ class Engine:
                 labels={labels.TRIAL: identity(os.getpid())},
                 host_config=self.client.create_host_config(**host_config),
             )
-            return tuple(made.get("Warnings") or ())
+            return tuple(created.get("Warnings") or ())
         except docker.errors.ImageNotFound as error:
             raise _no_image(image) from error
         except docker.errors.APIError as error:
             raise RefusedError(f"Docker refuses a container with these limits: {plain(error)}", "create") from error
 
-    def _start(self, name: str, image: str) -> None:
+    def _started(self, name: str, image: str) -> tuple[Container, Cgroup]:
         try:
             self.client.start(name)
         except docker.errors.APIError as error:
             raise RefusedError(f"Docker can't start a container of {image}: {plain(error)}", "start") from error
-
-    def _started(self, name: str, image: str) -> tuple[Container, Cgroup]:
         container = self._alive(name, image)
         try:
             return container, self.cgroup(container)
@@ -334,7 +328,7 @@ class Engine:
         Where no such notes can be kept, that is said.
         """
         try:
-            left = self._made.left(self._id)
+            left = self._made.left(self._facts.id)
         except made.UnusableError as error:
             say(f"spawner-limits: what a killed run leaves can't be found: {error}; {made.REMEDY}")
             return
@@ -380,7 +374,7 @@ def _remove_cgroups(name: str) -> bool:
     # of that very name; as systemd's slice it can have no dashes
     names = (name, f"{name.replace('-', '_')}.slice")
     for _ in range(PASSES):
-        left = [path for mount in cgroup_mounts() for one in names if (path := mount / one).is_dir()]
+        left = [path for mount in cgroup_mounts() for each in names if (path := mount / each).is_dir()]
         for path in left:
             with suppress(OSError):
                 path.rmdir()

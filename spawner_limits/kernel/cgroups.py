@@ -6,6 +6,7 @@ Both files that this rests on are described in cgroups(7) and proc_pid_mountinfo
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -44,13 +45,15 @@ class _Mount:
     """path of the cgroup that is mounted: `/`, or a part of the tree in a nested engine"""
     point: Path
 
+    def directory(self, path: str) -> Path | None:
+        """Where a cgroup is below the mount point; `None`: what is mounted does not have it."""
+        if self.root in {"/", path} or path.startswith(f"{self.root}/"):
+            return self.point / path.removeprefix(self.root).lstrip("/")
+        return None
+
 
 def find(
-    pid: int,
-    *,
-    container_id: str | None = None,
-    root: Path = Path("/"),
-    controllers: Sequence[str] = CONTROLLERS,
+    pid: int, *, container_id: str | None = None, root: Path = Path("/"), controllers: Sequence[str] = CONTROLLERS
 ) -> Cgroup:
     """The cgroups of the container whose first process is `pid`, as the host sees it.
 
@@ -59,13 +62,11 @@ def find(
 
     CgroupError: there is no such process, it is not in that container's cgroups, or they can't be seen from here.
     """
-    paths = _memberships(pid, root)
+    paths = _paths(_membership(pid, root))
     search = _Search(pid=pid, container_id=container_id, paths=paths, mounts=_mounts(root))
     found = {name: search.directory(name if name in paths else _V2, name) for name in controllers}
     return Cgroup(
-        directories=found,
-        versions={name: 1 if name in paths else 2 for name in controllers},
-        unified=search.unified(),
+        directories=found, versions={name: 1 if name in paths else 2 for name in controllers}, unified=search.unified()
     )
 
 
@@ -85,17 +86,15 @@ class Whereabouts:
         """
         text = _membership(pid, self._root)
         if text not in self._known:
-            self._known[text] = self._outside(_paths(text))
+            paths = _paths(text)
+            own = {name: paths.get(name, paths.get(_V2, "")) for name in CONTROLLERS}
+            self._known[text] = {name: path for name, path in own.items() if not self._is_inside(name, path)}
         return self._known[text]
-
-    def _outside(self, paths: Mapping[str, str]) -> dict[str, str]:
-        own = {name: paths.get(name, paths.get(_V2, "")) for name in CONTROLLERS}
-        return {name: path for name, path in own.items() if not self._is_inside(name, path)}
 
     def _is_inside(self, controller: str, path: str) -> bool:
         mounts = self._mounts.get(controller, self._mounts.get(_V2, ()))
         top = self._cgroup.directories[controller]
-        return any(_is_below(one.root, path) and _below(one, path).is_relative_to(top) for one in mounts)
+        return any(at.is_relative_to(top) for mount in mounts if (at := mount.directory(path)) is not None)
 
 
 def cgroup_mounts(root: Path = Path("/")) -> tuple[Path, ...]:
@@ -126,7 +125,7 @@ def _hierarchy(controller: str, mounts: Mapping[str, tuple[_Mount, ...]]) -> Hie
             return Hierarchy(version=2, top=mount.point)
     raise CgroupError(
         f"no cgroup file system with the {controller} controller is mounted; mount /sys/fs/cgroup, and check that the "
-        "kernel has the controller (/proc/cgroups)",
+        "kernel has the controller (/proc/cgroups)"
     )
 
 
@@ -148,21 +147,22 @@ class _Search:
             raise CgroupError(
                 f"no cgroup file system with the {controller} controller is mounted, so the limits of PID {self.pid} "
                 "can't be read; mount the host's /sys/fs/cgroup, and check that the kernel has the controller "
-                "(/proc/cgroups)",
+                "(/proc/cgroups)"
             )
         if path == "/.." or path.startswith("/../"):
             raise CgroupError(
                 f"PID {self.pid} is in the cgroup {path}: this process is in a narrower cgroup namespace; run it in "
-                "the host's (docker run --cgroupns=host --pid=host), with the host's /sys/fs/cgroup mounted",
+                "the host's (docker run --cgroupns=host --pid=host), with the host's /sys/fs/cgroup mounted"
             )
         own = self._own(path)
         for mount in self.mounts[hierarchy]:
-            if self._lists_pid(mount, own, path):
-                return _below(mount, own)
+            top, here = mount.directory(own), mount.directory(path)
+            if top is not None and here is not None and self._is_listed(here, top):
+                return top
         seen = ", ".join(str(mount.point) for mount in self.mounts[hierarchy])
         raise CgroupError(
             f"no cgroup.procs below {seen} lists PID {self.pid} in {path}: it ended just now, or this is not the "
-            "host's /sys/fs/cgroup or not the host's PID namespace; look again, and run in both of the host's",
+            "host's /sys/fs/cgroup or not the host's PID namespace; look again, and run in both of the host's"
         )
 
     def unified(self) -> Path | None:
@@ -185,29 +185,27 @@ class _Search:
         raise CgroupError(
             f"PID {self.pid} is in the cgroup {path}, which is not named after the container {self.container_id}: the "
             'engine made no cgroup for it (docker info: "Cgroup Driver: none"), or the PID is another process\'s by '
-            "now; look the container's PID up again, and give the engine a cgroup driver",
+            "now; look the container's PID up again, and give the engine a cgroup driver"
         )
 
-    def _lists_pid(self, mount: _Mount, own: str, path: str) -> bool:
-        """Whether `path`, or a cgroup above it up to `own`, lists the process: a threaded one does not."""
-        if not _is_below(mount.root, own):
-            return False
-        top, here = _below(mount, own), _below(mount, path)
-        return any(_members(at, self.pid) for at in (here, *here.parents) if at.is_relative_to(top))
-
-
-def _memberships(pid: int, root: Path) -> dict[str, str]:
-    """Hierarchy → path, from /proc/PID/cgroup."""
-    return _paths(_membership(pid, root))
+    def _is_listed(self, here: Path, top: Path) -> bool:
+        """Whether the cgroup `here`, or one above it up to `top`, lists the process: a threaded one does not."""
+        for directory in (here, *here.parents):
+            # gone, or threaded (EOPNOTSUPP): not listed here is what the caller needs to know
+            with suppress(OSError):
+                if directory.is_relative_to(top) and str(self.pid) in _text(directory / "cgroup.procs").split():
+                    return True
+        return False
 
 
 def _membership(pid: int, root: Path) -> str:
+    """The text of /proc/PID/cgroup."""
     try:
         return _text(root / "proc" / str(pid) / "cgroup")
     except (FileNotFoundError, ProcessLookupError) as error:
         raise CgroupError(
             f"there is no process with the PID {pid}: its container has ended, or it is in another PID namespace; look "
-            "the container's PID up while it runs, from the host's PID namespace",
+            "the container's PID up while it runs, from the host's PID namespace"
         ) from error
 
 
@@ -225,7 +223,7 @@ def _mounts(root: Path) -> dict[str, tuple[_Mount, ...]]:
         raise CgroupError(f"{error.filename} is not there: /proc is not mounted; mount it") from error
     mounts: dict[str, tuple[_Mount, ...]] = {}
     for name, mount in _cgroup_mounts(text, root):
-        mounts[name] = tuple(sorted((*mounts.get(name, ()), mount), key=lambda one: len(one.root)))
+        mounts[name] = tuple(sorted((*mounts.get(name, ()), mount), key=lambda mount: len(mount.root)))
     return mounts
 
 
@@ -240,21 +238,6 @@ def _cgroup_mounts(mountinfo: str, root: Path) -> Iterator[tuple[str, _Mount]]:
         mount = _Mount(root=top, point=root / point.lstrip("/"))
         for name in options.split(",") if kind == "cgroup" else (_V2,):
             yield name, mount
-
-
-def _members(directory: Path, pid: int) -> bool:
-    try:
-        return str(pid) in _text(directory / "cgroup.procs").split()
-    except OSError:  # gone, or threaded (EOPNOTSUPP): not listed here is what the caller needs to know
-        return False
-
-
-def _is_below(top: str, path: str) -> bool:
-    return top in {"/", path} or path.startswith(f"{top}/")
-
-
-def _below(mount: _Mount, path: str) -> Path:
-    return mount.point / path.removeprefix(mount.root).lstrip("/")
 
 
 def _unescape(field: str) -> str:

@@ -1,4 +1,4 @@
-"""`Source`: which number of which kernel file a counter is. The rows of the tables in `v1` and `v2`; reads nothing."""
+"""`CounterFile`: which number of which kernel file a counter is; the rows of the tables in `v1` and `v2`. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class CounterFile:
     """One number in one cgroup file."""
 
     controller: str

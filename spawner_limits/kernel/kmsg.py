@@ -12,13 +12,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
+from spawner_limits.units import KIB
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 _RECORD = 8192
 """the kernel gives one record a read, and none is longer"""
-_KIB = 1024
 _PID = re.compile(r"\bpid=(\d+)")
 _KILLED = re.compile(r"\bKilled process (\d+)\b")
 # a process may call itself anything, so what follows its name is looked for from the end
@@ -26,7 +27,7 @@ _REASON = re.compile(
     r"oom-kill:constraint=(?P<constraint>\w+),.*?"
     r"(?:oom_memcg=(?P<limit>.*?)|global_oom),task_memcg=(?P<cgroup>.*?),task=(?P<process>.*),pid=(?P<pid>\d+),uid=\d+"
 )
-_SIZES = re.compile(r"\bKilled process (?P<pid>\d+) \(.*\) .*?anon-rss:(\d+)kB, file-rss:\d+kB, shmem-rss:(\d+)kB")
+_SIZES = re.compile(r"\bKilled process (\d+) \(.*\) .*?anon-rss:(\d+)kB, file-rss:\d+kB, shmem-rss:(\d+)kB")
 _ID = re.compile(r"[0-9a-f]{64}")
 
 Whose = Literal["own", "above", "host"]
@@ -80,7 +81,7 @@ class KernelLog:
         found = []
         while (record := self._next()) is not None:
             found.append(text(record))
-        return [one for one in found if one]
+        return [line for line in found if line]
 
     def _next(self) -> str | None:
         """The next record; `None` at the end; empty for one that was overwritten before it was read (EPIPE)."""
@@ -108,15 +109,15 @@ def kills(lines: list[str], container_id: str) -> list[str]:
     The line with the reason ("oom-kill:constraint=…") has the cgroup and the process; the one that follows, only the
     process.
     """
-    pids = {found[1] for one in lines if container_id in one and (found := _PID.search(one))}
-    return [one for one in lines if (found := _KILLED.search(one)) and found[1] in pids]
+    pids = {found[1] for line in lines if container_id in line and (found := _PID.search(line))}
+    return [line for line in lines if (found := _KILLED.search(line)) and found[1] in pids]
 
 
 def logged_kills(lines: Iterable[str]) -> list[LoggedKill]:
     """All kills of containers' processes in these lines, in their order; those that name no container are left out."""
     lines = list(lines)
-    sizes = {found["pid"]: _rss(found) for one in lines if (found := _SIZES.search(one))}
-    reasons = (found for one in lines if (found := _REASON.search(one)))
+    sizes = {found[1]: (int(found[2]) + int(found[3])) * KIB for line in lines if (found := _SIZES.search(line))}
+    reasons = (found for line in lines if (found := _REASON.search(line)))
     return [
         LoggedKill(
             container=ids[-1],
@@ -128,10 +129,6 @@ def logged_kills(lines: Iterable[str]) -> list[LoggedKill]:
         for found in reasons
         if (ids := _ID.findall(found["cgroup"]))
     ]
-
-
-def _rss(found: re.Match[str]) -> int:
-    return sum(int(found[place]) for place in (2, 3)) * _KIB
 
 
 def _whose(limit: str | None, container: str) -> Whose:

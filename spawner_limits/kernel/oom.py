@@ -8,19 +8,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from spawner_limits.kernel import v1, v2
+from spawner_limits.kernel.reader import TABLES
+from spawner_limits.kernel.v1 import NO_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spawner_limits.kernel.cgroups import Cgroup
 
-_TABLES = {1: v1, 2: v2}
 _LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}
 _MOST = 1 << 12
 """bytes; these files have a few lines"""
-_UNLIMITED = 1 << 62
-"""v1 writes no limit as the largest number of pages"""
 
 
 class OomFiles:
@@ -29,8 +27,8 @@ class OomFiles:
     def __init__(self, cgroup: Cgroup) -> None:
         """Open them. OSError where the counter can't be; `close` it."""
         version, directory = cgroup.versions["memory"], cgroup.directories["memory"]
-        (self._kills,) = _TABLES[version].COUNTERS["oom_kill"]
-        (peak,) = _TABLES[version].COUNTERS["memory_peak_bytes"]
+        (self._kills,) = TABLES[version].COUNTERS["oom_kill"]
+        (peak,) = TABLES[version].COUNTERS["memory_peak_bytes"]
         self._counter = os.open(directory / self._kills.file, os.O_RDONLY | os.O_CLOEXEC)
         self._limit, self._peak = _opened(directory / _LIMIT[version]), _opened(directory / peak.file)
 
@@ -48,7 +46,7 @@ class OomFiles:
     def limit_bytes(self) -> int | None:
         """The memory limit in force; `None`: there is none, or it can't be read."""
         limit = _number(self._limit)
-        return limit if limit is not None and limit < _UNLIMITED else None
+        return limit if limit is not None and limit < NO_LIMIT_BYTES else None
 
     def peak_bytes(self) -> int | None:
         """The most memory that was in use; `None` where the kernel has no such file, or the container has ended."""
@@ -58,7 +56,7 @@ class OomFiles:
 def _opened(path: Path) -> int | None:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # this Linux kernel has no such file: unknown, as the caller is told
+    except OSError:  # this Linux kernel has no such file
         return None
 
 
@@ -67,6 +65,6 @@ def _number(descriptor: int | None) -> int | None:
         return None
     try:
         text = os.pread(descriptor, _MOST, 0).strip()
-    except OSError:  # the container has ended: unknown, as the caller is told
+    except OSError:  # the container has ended
         return None
     return int(text) if text.isdigit() else None

@@ -30,13 +30,17 @@ def identity(pid: int, *, root: Path = _ROOT) -> str:
     So has one that is exiting, which gives back its memory first, and one that nobody has waited for yet: on cgroup v1
     the Linux kernel shows both in the root cgroup.
     """
-    try:
-        stat = (root / "proc" / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
+    fields = _stat(root / "proc" / str(pid))
+    if not fields or fields[0] in _ENDED or int(fields[6]) & _PF_EXITING:
         return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    ended = state in _ENDED or int(fields[5]) & _PF_EXITING
-    return "" if ended else f"{pid}.{fields[18]}"
+    return f"{pid}.{fields[19]}"
+
+
+def _stat(process: Path) -> list[str]:
+    """What the `stat` of a process or thread says from its state on; empty: it is gone. Its name may hold anything."""
+    with suppress(OSError):
+        return (process / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    return []
 
 
 def members(cgroup: Cgroup) -> frozenset[int]:
@@ -54,11 +58,7 @@ def _listed(directory: Path) -> Iterator[int]:
 
 def cpu_seconds(pid: int, *, root: Path = _ROOT) -> float:
     """CPU time of a process and of the children that it waited for, in steps of a tick; 0 once it is gone."""
-    try:
-        stat = (root / "proc" / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0.0
-    return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, _stat(root / "proc" / str(pid))[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def namespace(pid: int, *, root: Path = _ROOT) -> int | None:
@@ -72,7 +72,7 @@ def namespace(pid: int, *, root: Path = _ROOT) -> int | None:
 def inhabitants(inode: int, *, root: Path = _ROOT) -> frozenset[int]:
     """The ids of all processes of the host that are in that PID namespace, whatever cgroup they are in."""
     with os.scandir(root / "proc") as entries:
-        pids = [int(one.name) for one in entries if one.name.isdigit()]
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
     return frozenset(pid for pid in pids if namespace(pid, root=root) == inode)
 
 
@@ -91,10 +91,5 @@ def stray(whereabouts: Whereabouts, pid: int, *, root: Path = _ROOT) -> dict[str
 
 def runnable(pids: Iterable[int], *, root: Path = _ROOT) -> int:
     """How many threads of these processes run or want to: state R, in which a throttled one stays too."""
-    return sum(_state(stat) == "R" for pid in pids for stat in (root / "proc" / str(pid) / "task").glob("*/stat"))
-
-
-def _state(stat: Path) -> str:
-    with suppress(OSError):
-        return stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
-    return ""
+    threads = (thread for pid in pids for thread in (root / "proc" / str(pid) / "task").glob("*"))
+    return sum(_stat(thread)[:1] == ["R"] for thread in threads)

@@ -18,12 +18,11 @@ from spawner_limits.kernel.snapshot import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from spawner_limits.kernel.cgroups import Cgroup
-    from spawner_limits.kernel.counter_file import Source
+    from spawner_limits.kernel.counter_file import CounterFile
 
-_TABLES = {1: v1, 2: v2}
+TABLES = {1: v1, 2: v2}
 _MOST = 1 << 16  # bytes; the longest file, memory.stat, has some 3 KiB
 _GONE = "its cgroup is gone: the container has ended"
 _NO_CONTROLLER = "this Linux kernel does not have it, or the controller is not enabled for this cgroup"
@@ -43,20 +42,19 @@ class Reader:
         self._clock = clock
         self._files: dict[Path, _File] = {}
         self._counters = {
-            name: tuple((self._file(cgroup.directories[one.controller] / one.file), one) for one in sources)
+            name: tuple((self._file(cgroup.directories[source.controller] / source.file), source) for source in sources)
             for name, sources in _counters(cgroup)
         }
-        self._limits = {name: self._file(cgroup.directories[controller] / name) for controller, name in _limits(cgroup)}
+        self._limits = {
+            name: self._file(cgroup.directories[controller] / name)
+            for controller, version in cgroup.versions.items()
+            for name in TABLES[version].LIMITS.get(controller, ())
+        }
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -134,7 +132,7 @@ class _File:
             self.descriptor = None
 
 
-def _number(file: _File, source: Source, texts: dict[_File, bytes]) -> int:
+def _number(file: _File, source: CounterFile, texts: dict[_File, bytes]) -> int:
     """One number of a file that is read once for all its counters."""
     if (text := texts.get(file)) is None:
         text = texts[file] = file.read()
@@ -144,19 +142,10 @@ def _number(file: _File, source: Source, texts: dict[_File, bytes]) -> int:
         raise _UnreadError(f"{source.file}: {error}") from error
 
 
-def _counters(cgroup: Cgroup) -> list[tuple[str, tuple[Source, ...]]]:
+def _counters(cgroup: Cgroup) -> list[tuple[str, tuple[CounterFile, ...]]]:
     """Each counter with its numbers, by the version that its controller is on."""
     return [
-        (name, _TABLES[cgroup.versions[sources[0].controller]].COUNTERS[name]) for name, sources in v1.COUNTERS.items()
-    ]
-
-
-def _limits(cgroup: Cgroup) -> list[tuple[str, str]]:
-    """Each controller with each of its limit files, by the version that it is on."""
-    return [
-        (controller, name)
-        for controller, version in cgroup.versions.items()
-        for name in _TABLES[version].LIMITS.get(controller, ())
+        (name, TABLES[cgroup.versions[sources[0].controller]].COUNTERS[name]) for name, sources in v1.COUNTERS.items()
     ]
 
 

@@ -6,13 +6,13 @@ Who samples may look at more than the cgroup's files, such as at where its proce
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spawner_limits.kernel.host import steal_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from spawner_limits.kernel.reader import Reader
     from spawner_limits.kernel.snapshot import Snapshot
@@ -24,17 +24,13 @@ _SPARING = 4
 """times as long as a round takes, it is to the next one"""
 
 
-def _as_it_is(snapshot: Snapshot) -> Snapshot:
-    return snapshot
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """One container to sample."""
 
     reader: Reader
-    look: Callable[[Snapshot], Snapshot] = _as_it_is
-    """told of each snapshot as it is taken; gives it back, with what it has seen besides"""
+    look: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot
+    """gets each snapshot as it is taken; gives it back, with what it has seen besides"""
 
     def read(self) -> Snapshot:
         """The counters, now."""
@@ -54,11 +50,11 @@ class Sampler:
     pause: Callable[[float], object] = time.sleep
     """waits so many seconds, or less where there is no more to wait for"""
     clock: Callable[[], float] = time.monotonic
-    steal: Callable[[], int | None] = field(default=steal_ns)
+    steal: Callable[[], int | None] = steal_ns
 
     def limits(self) -> tuple[Snapshot, ...]:
         """One round with all limits."""
-        return self._stamped(tuple(one.read_limits() for one in self.sources))
+        return self._stamped(source.read_limits() for source in self.sources)
 
     def follow(self, *, seconds: float, over: Callable[[], bool] = lambda: False) -> Iterator[tuple[Snapshot, ...]]:
         """Rounds until `over` says so or the time is up; the first and the last are with all limits.
@@ -72,14 +68,11 @@ class Sampler:
             tick = max(tick + self.every_s, self.clock())
             self.pause(max(0.0, min(tick, end) - self.clock()))
             began = self.clock()
-            yield self._round()
+            yield self._stamped(source.read() for source in self.sources)
             if self.every_s > FAST_S:
                 tick += max(0.0, _SPARING * (self.clock() - began) - self.every_s)
         yield self.limits()
 
-    def _round(self) -> tuple[Snapshot, ...]:
-        return self._stamped(tuple(one.read() for one in self.sources))
-
-    def _stamped(self, taken: tuple[Snapshot, ...]) -> tuple[Snapshot, ...]:
-        stolen = self.steal()
-        return tuple(replace(one, steal_ns=stolen) for one in taken)
+    def _stamped(self, round_: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
+        taken, stolen = tuple(round_), self.steal()
+        return tuple(replace(snapshot, steal_ns=stolen) for snapshot in taken)

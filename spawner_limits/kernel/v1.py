@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spawner_limits.kernel.counter_file import Source
+from spawner_limits.kernel.counter_file import CounterFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNTERS: Mapping[str, tuple[Source, ...]] = {
-    "cpu_usage_ns": (Source(controller="cpuacct", file="cpuacct.usage"),),
-    "nr_periods": (Source(controller="cpu", file="cpu.stat", key="nr_periods"),),
-    "nr_throttled": (Source(controller="cpu", file="cpu.stat", key="nr_throttled"),),
+COUNTERS: Mapping[str, tuple[CounterFile, ...]] = {
+    "cpu_usage_ns": (CounterFile(controller="cpuacct", file="cpuacct.usage"),),
+    "nr_periods": (CounterFile(controller="cpu", file="cpu.stat", key="nr_periods"),),
+    "nr_throttled": (CounterFile(controller="cpu", file="cpu.stat", key="nr_throttled"),),
     # nanoseconds here, microseconds on v2
-    "throttled_ns": (Source(controller="cpu", file="cpu.stat", key="throttled_time"),),
-    "memory_current_bytes": (Source(controller="memory", file="memory.usage_in_bytes"),),
-    "memory_peak_bytes": (Source(controller="memory", file="memory.max_usage_in_bytes"),),
+    "throttled_ns": (CounterFile(controller="cpu", file="cpu.stat", key="throttled_time"),),
+    "memory_current_bytes": (CounterFile(controller="memory", file="memory.usage_in_bytes"),),
+    "memory_peak_bytes": (CounterFile(controller="memory", file="memory.max_usage_in_bytes"),),
     # total_*: with all descendants, which is what the limit counts
-    "memory_inactive_file_bytes": (Source(controller="memory", file="memory.stat", key="total_inactive_file"),),
-    "swap_current_bytes": (Source(controller="memory", file="memory.stat", key="total_swap"),),
-    "memsw_peak_bytes": (Source(controller="memory", file="memory.memsw.max_usage_in_bytes"),),
+    "memory_inactive_file_bytes": (CounterFile(controller="memory", file="memory.stat", key="total_inactive_file"),),
+    "swap_current_bytes": (CounterFile(controller="memory", file="memory.stat", key="total_swap"),),
+    "memsw_peak_bytes": (CounterFile(controller="memory", file="memory.memsw.max_usage_in_bytes"),),
     # this cgroup only: kills in its children (a container in the container) are counted there, not here
-    "oom_kill": (Source(controller="memory", file="memory.oom_control", key="oom_kill"),),
-    "pids_current": (Source(controller="pids", file="pids.current"),),
-    "pids_peak": (Source(controller="pids", file="pids.peak"),),
-    "pids_max_events": (Source(controller="pids", file="pids.events", key="max"),),
+    "oom_kill": (CounterFile(controller="memory", file="memory.oom_control", key="oom_kill"),),
+    "pids_current": (CounterFile(controller="pids", file="pids.current"),),
+    "pids_peak": (CounterFile(controller="pids", file="pids.peak"),),
+    "pids_max_events": (CounterFile(controller="pids", file="pids.events", key="max"),),
 }
 """counter → the numbers whose sum it is"""
 
@@ -44,6 +44,9 @@ LIMITS: Mapping[str, tuple[str, ...]] = {
     "pids": ("pids.max",),
 }
 """controller → its files that hold a limit"""
+
+NO_LIMIT_BYTES = 1 << 62
+"""what the files say above this is no limit: the largest whole number of pages"""
 
 _NO_SWAP_ACCOUNTING = "this Linux kernel does not account swap (CONFIG_SWAP is off, or swapaccount=0)"
 

@@ -8,32 +8,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spawner_limits.kernel.counter_file import Source
+from spawner_limits.kernel.counter_file import CounterFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _US = 1000  # nanoseconds
 
-COUNTERS: Mapping[str, tuple[Source, ...]] = {
-    "cpu_usage_ns": (Source(controller="cpuacct", file="cpu.stat", key="usage_usec", scale=_US),),
-    "nr_periods": (Source(controller="cpu", file="cpu.stat", key="nr_periods"),),
-    "nr_throttled": (Source(controller="cpu", file="cpu.stat", key="nr_throttled"),),
-    "throttled_ns": (Source(controller="cpu", file="cpu.stat", key="throttled_usec", scale=_US),),
-    "memory_current_bytes": (Source(controller="memory", file="memory.current"),),
-    "memory_peak_bytes": (Source(controller="memory", file="memory.peak"),),
-    "memory_inactive_file_bytes": (Source(controller="memory", file="memory.stat", key="inactive_file"),),
-    "swap_current_bytes": (Source(controller="memory", file="memory.swap.current"),),
+COUNTERS: Mapping[str, tuple[CounterFile, ...]] = {
+    "cpu_usage_ns": (CounterFile(controller="cpuacct", file="cpu.stat", key="usage_usec", scale=_US),),
+    "nr_periods": (CounterFile(controller="cpu", file="cpu.stat", key="nr_periods"),),
+    "nr_throttled": (CounterFile(controller="cpu", file="cpu.stat", key="nr_throttled"),),
+    "throttled_ns": (CounterFile(controller="cpu", file="cpu.stat", key="throttled_usec", scale=_US),),
+    "memory_current_bytes": (CounterFile(controller="memory", file="memory.current"),),
+    "memory_peak_bytes": (CounterFile(controller="memory", file="memory.peak"),),
+    "memory_inactive_file_bytes": (CounterFile(controller="memory", file="memory.stat", key="inactive_file"),),
+    "swap_current_bytes": (CounterFile(controller="memory", file="memory.swap.current"),),
     # no file has the peak of the sum; the sum of the peaks is an upper bound
     "memsw_peak_bytes": (
-        Source(controller="memory", file="memory.peak"),
-        Source(controller="memory", file="memory.swap.peak"),
+        CounterFile(controller="memory", file="memory.peak"),
+        CounterFile(controller="memory", file="memory.swap.peak"),
     ),
     # with all descendants, unless cgroup2 is mounted with memory_localevents
-    "oom_kill": (Source(controller="memory", file="memory.events", key="oom_kill"),),
-    "pids_current": (Source(controller="pids", file="pids.current"),),
-    "pids_peak": (Source(controller="pids", file="pids.peak"),),
-    "pids_max_events": (Source(controller="pids", file="pids.events", key="max"),),
+    "oom_kill": (CounterFile(controller="memory", file="memory.events", key="oom_kill"),),
+    "pids_current": (CounterFile(controller="pids", file="pids.current"),),
+    "pids_peak": (CounterFile(controller="pids", file="pids.peak"),),
+    "pids_max_events": (CounterFile(controller="pids", file="pids.events", key="max"),),
 }
 """counter → the numbers whose sum it is"""
 

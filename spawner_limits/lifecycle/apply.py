@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from spawner_limits.clients.engine import Server
     from spawner_limits.lifecycle.attest import Difference
     from spawner_limits.lifecycle.node import Node
-    from spawner_limits.lifecycle.records import Records
     from spawner_limits.policy.entitlement import Entitlement
 
     Entitle = Callable[[Server, Entitlement | None], Entitlement]
@@ -39,8 +38,8 @@ class Applied:
 
     plan: Plan
     """as it was when it was done"""
-    told: tuple[Mapping[str, Any], ...] = ()
-    """what the engine was told, part by part, in the words of its API"""
+    updates: tuple[Mapping[str, Any], ...] = ()
+    """what the engine was asked for, part by part, in the words of its API"""
     refusals: tuple[str, ...] = ()
     """what it answered, where it did not do it"""
     left: tuple[Difference, ...] = ()
@@ -100,16 +99,24 @@ def apply(node: Node, made: Plan, *, force: bool = False) -> Applied:
 
 
 def _do(node: Node, made: Plan, parts: Sequence[Mapping[str, Any]]) -> Applied:
-    if not parts:
+    if not parts or made.enforcement is None or made.entitlement is None:
         return Applied(plan=made, left=tuple(found for step in made.steps for found in step.differences))
     refusals = _update(node, made.server.id, parts)
-    done = Applied(plan=made, told=tuple(parts), refusals=refusals, left=_left(node, made))
-    _keep(done, node.records)
-    return done
+    after = node.engine.inspect(made.server.id)
+    left = differing(made.enforcement, after, node.snapshots.of(after), node.host)
+    node.records.append(
+        made.server.id,
+        "applied",
+        entitlement=made.entitlement.to_json(),
+        told=[*parts],
+        refused=[*refusals],
+        left=[str(difference) for difference in left],
+    )
+    return Applied(plan=made, updates=tuple(parts), refusals=refusals, left=left)
 
 
 def _update(node: Node, server: str, parts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Tell the engine all at one go; where it refuses, part by part, so that it does what it can. Its refusals."""
+    """Ask the engine for all at one go; where it refuses, part by part, so that it does what it can. Its refusals."""
     if _refusal(node, server, {key: value for part in parts for key, value in part.items()}) is None:
         return ()
     return tuple(words for part in parts if (words := _refusal(node, server, part)) is not None)
@@ -121,25 +128,6 @@ def _refusal(node: Node, server: str, asked: Mapping[str, Any]) -> str | None:
     except RefusedError as error:
         return error.words
     return None
-
-
-def _keep(done: Applied, records: Records) -> None:
-    entitlement = done.plan.entitlement
-    records.append(
-        done.plan.server.id,
-        "applied",
-        entitlement=entitlement.to_json() if entitlement is not None else None,
-        told=[*done.told],
-        refused=[*done.refusals],
-        left=[str(difference) for difference in done.left],
-    )
-
-
-def _left(node: Node, made: Plan) -> tuple[Difference, ...]:
-    if made.enforcement is None:
-        return ()
-    after = node.engine.inspect(made.server.id)
-    return differing(made.enforcement, after, node.snapshots.of(after), node.host)
 
 
 def short(answer: str) -> str:

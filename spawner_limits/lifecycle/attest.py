@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from spawner_limits.engines.enforcement import CgroupVersion, Expectation, KernelFile
+    from spawner_limits.engines.enforcement import CgroupVersion, Expectation
     from spawner_limits.kernel.snapshot import Snapshot
 
 _SWAP = "memswap_limit"
@@ -40,22 +40,20 @@ def attest(expect: Iterable[Expectation], shown: Snapshot, *, swap_bytes: int) -
 
     `swap_bytes`: of the host. Without any, a Linux kernel that does not account swap has nothing that it should limit.
     """
-    found = (different for one in expect for different in _differences(one, shown))
-    return tuple(one for one in found if swap_bytes or one.field != _SWAP or one.found is not None)
+    found = (difference for expectation in expect for difference in _differences(expectation, shown))
+    return tuple(
+        difference for difference in found if swap_bytes or difference.field != _SWAP or difference.found is not None
+    )
 
 
 def _differences(expectation: Expectation, shown: Snapshot) -> Iterator[Difference]:
     for file in expectation.files(version_of(expectation, shown)):
         found = shown.limits.get(file.name)
         if found not in file.accept:
-            yield _difference(expectation, file, found, shown)
-
-
-def _difference(expectation: Expectation, file: KernelFile, found: str | None, shown: Snapshot) -> Difference:
-    reason = shown.unread.get(file.name, "it was not read") if found is None else ""
-    return Difference(field=expectation.field, file=file.name, expected=file.accept, found=found, reason=reason)
+            why = shown.unread.get(file.name, "it was not read") if found is None else ""
+            yield Difference(field=expectation.field, file=file.name, expected=file.accept, found=found, reason=why)
 
 
 def version_of(expectation: Expectation, shown: Snapshot) -> CgroupVersion:
     """The version of cgroups that carries the field there: on a hybrid host the controllers are not all on one."""
-    return next((shown.versions[one.controller] for one in expectation.v1 if one.controller in shown.versions), 1)
+    return next((shown.versions[file.controller] for file in expectation.v1 if file.controller in shown.versions), 1)

@@ -1,4 +1,4 @@
-"""`Parent`: the one cgroup above all users' containers, which leaves the hub, the engine and ssh what they need.
+"""`CgroupParent`: the parent cgroup of all users' containers, which leaves the hub, the engine and ssh what they need.
 
 Memory, processes and CPU of all servers together are capped there, by `host:` in the policy. It holds what no server's
 own limit can: many servers within their limits, or a policy that gives out more than there is.
@@ -17,6 +17,8 @@ from spawner_limits import units
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.kernel import v2
 from spawner_limits.kernel.cgroups import CgroupError, cgroup_mounts, hierarchies
+from spawner_limits.kernel.v1 import NO_LIMIT_BYTES
+from spawner_limits.policy.model import Host
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from spawner_limits.kernel.cgroups import Cgroup, Hierarchy
     from spawner_limits.policy.capacity import Machine
-    from spawner_limits.policy.model import Host
 
 CONTROLLERS = ("memory", "pids", "cpu")
 RESERVE_PART = 20
@@ -36,8 +37,6 @@ RESERVE_PROCESSES = 1024
 """at least so many: each container has a shim outside this cgroup, with a dozen threads"""
 _LEAST_PART = 20
 """servers keep one part in so many, whatever the reserve: a mistake in it shall not end what runs"""
-_NO_LIMIT_BYTES = 1 << 62
-"""v1 shows the largest whole number of pages where there is no limit"""
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DOCS = "docs/hardening.md says how to cap it"
 
@@ -59,21 +58,16 @@ def caps(host: Host | None, machine: Machine, processes: int) -> Caps:
     What `host:` does not reserve has a reserve all the same: a twentieth of the memory, but at least 512 MiB, and a
     tenth of the processes, but at least 1024; never more than half. Servers keep at least a twentieth.
     """
-    memory = machine.memory_bytes
-    usual = min(max(memory // RESERVE_PART, RESERVE_BYTES), memory // 2)
-    reserve = host.reserve_memory if host is not None and host.reserve_memory else usual
-    cores = machine.cores - host.reserve_cpus if host is not None and host.reserve_cpus else None
+    host, memory = host or Host(), machine.memory_bytes
+    kept_bytes = host.reserve_memory or min(max(memory // RESERVE_PART, RESERVE_BYTES), memory // 2)
+    usual = min(max(processes // RESERVE_PROCESSES_PART, RESERVE_PROCESSES), processes // 2)
+    cores = machine.cores - host.reserve_cpus if host.reserve_cpus else None
     return Caps(
         # whole MiB are whole pages, of any size
-        memory_bytes=max(memory - reserve, memory // _LEAST_PART) // MIB * MIB,
-        processes=max(processes - _reserved_processes(host, processes), processes // _LEAST_PART),
+        memory_bytes=max(memory - kept_bytes, memory // _LEAST_PART) // MIB * MIB,
+        processes=max(processes - (host.reserve_processes or usual), processes // _LEAST_PART),
         cores=None if cores is None else max(cores, machine.cores / _LEAST_PART),
     )
-
-
-def _reserved_processes(host: Host | None, processes: int) -> int:
-    given = host.reserve_processes if host is not None else None
-    return given or min(max(processes // RESERVE_PROCESSES_PART, RESERVE_PROCESSES), processes // 2)
 
 
 def most_processes(root: Path = Path("/")) -> int:
@@ -95,8 +89,8 @@ def named(name: str, driver: str) -> str:
             return ""
 
 
-class Parent:
-    """The cgroup above all servers of one engine on this machine, where the engine's driver is cgroupfs."""
+class CgroupParent:
+    """The parent cgroup of one engine's servers on this machine, where the engine's driver is cgroupfs."""
 
     def __init__(self, name: str, *, root: Path = Path("/")) -> None:
         """`name`: as `named` gives it. `root`: what `/proc` and `/sys` are below. Nothing is made yet."""
@@ -123,12 +117,12 @@ class Parent:
     def _held(self, wanted: Caps, at: Mapping[str, Hierarchy]) -> Iterator[str]:
         if wanted.cores is not None and at["cpu"].version == 1 and self._most_cores > wanted.cores:
             # there the kernel refuses to start a container whose quota is above its parent's
-            told = f"a server may use {units.format_cores(self._most_cores)}, which is more"
-            yield f"on cgroup v1 all servers can't be held to {units.format_cores(wanted.cores)} together: {told}"
+            together = f"all servers can't be held to {units.format_cores(wanted.cores)} together"
+            yield f"on cgroup v1 {together}: a server may use {units.format_cores(self._most_cores)}, which is more"
             wanted = replace(wanted, cores=self._most_cores)
         for controller, hierarchy in at.items():
             directory = _made(hierarchy, self.name, controller)
-            for file, text in _texts(wanted, controller, hierarchy.version):
+            for file, text in _texts(wanted, controller, hierarchy.version).items():
                 if controller == "cpu" and wanted.cores is None and not (directory / file).exists():
                     continue  # this Linux kernel has no quotas, and none is wanted
                 if (problem := _write(directory / file, text)) is not None:
@@ -136,20 +130,13 @@ class Parent:
 
 
 def look(cgroup: Cgroup, wanted: Caps) -> tuple[str, ...]:
-    """What the cgroup above a running container's does not hold; `cgroup`: the container's, as `kernel.where` finds it.
+    """What the parent of a running container's cgroup does not hold; `cgroup`: as `kernel.cgroups` finds it.
 
     A stricter cap than the `wanted` one is fine. OSError where a file can't be read.
     """
-    most = {"memory": wanted.memory_bytes, "pids": wanted.processes}
-    return tuple(
-        problem
-        for controller, least in most.items()
-        if (
-            problem := _above(
-                cgroup.directories[controller].parent / _FILES[cgroup.versions[controller], controller], least
-            )
-        )
-    )
+    files = {name: cgroup.directories[name].parent / _FILES[cgroup.versions[name], name] for name in ("memory", "pids")}
+    problems = _above(files["memory"], wanted.memory_bytes), _above(files["pids"], wanted.processes)
+    return tuple(problem for problem in problems if problem is not None)
 
 
 def remove(name: str, *, root: Path = Path("/")) -> None:
@@ -169,41 +156,29 @@ _FILES = {
 }
 
 
-def _texts(wanted: Caps, controller: str, version: int) -> tuple[tuple[str, str], ...]:
-    """The files of a controller with what they shall say. Swap is left to each server's own limit."""
+def _texts(wanted: Caps, controller: str, version: int) -> dict[str, str]:
+    """A controller's files → what they shall say. Swap is left to each server's own limit."""
+    if controller != "cpu":
+        return {_FILES[version, controller]: str(wanted.memory_bytes if controller == "memory" else wanted.processes)}
     quota = None if wanted.cores is None else int(wanted.cores * DEFAULT_PERIOD_US)
-    match controller, version:
-        case "cpu", 1:
-            return ("cpu.cfs_period_us", str(DEFAULT_PERIOD_US)), (
-                "cpu.cfs_quota_us",
-                str(-1 if quota is None else quota),
-            )
-        case "cpu", _:
-            return (("cpu.max", f"{'max' if quota is None else quota} {DEFAULT_PERIOD_US}"),)
-        case "memory", _:
-            return ((_FILES[version, controller], str(wanted.memory_bytes)),)
-        case _:
-            return ((_FILES[version, controller], str(wanted.processes)),)
+    if version == 1:
+        return {"cpu.cfs_period_us": str(DEFAULT_PERIOD_US), "cpu.cfs_quota_us": str(-1 if quota is None else quota)}
+    return {"cpu.max": f"{'max' if quota is None else quota} {DEFAULT_PERIOD_US}"}
 
 
 def _made(hierarchy: Hierarchy, name: str, controller: str) -> Path:
     """The directory of the cgroup, with the controller on for it."""
     directory = hierarchy.top
     for part in name.strip("/").split("/"):
-        if hierarchy.version == 2:  # noqa: PLR2004
-            _enable(directory, controller)
+        enabled = directory / "cgroup.subtree_control"  # v2's
+        if hierarchy.version != 1 and controller not in enabled.read_text().split():
+            enabled.write_text(f"+{controller}")
         directory /= part
         directory.mkdir(exist_ok=True)
         if (directory / "memory.use_hierarchy").exists():
-            # before Linux 5.11 a v1 cgroup did not count what those below it use, unless told before they are made
+            # before Linux 5.11 a v1 cgroup did not count what those below it use, unless asked before they are made
             _write(directory / "memory.use_hierarchy", "1")
     return directory
-
-
-def _enable(directory: Path, controller: str) -> None:
-    file = directory / "cgroup.subtree_control"
-    if controller not in file.read_text().split():
-        file.write_text(f"+{controller}")
 
 
 def _write(file: Path, text: str) -> str | None:
@@ -240,8 +215,8 @@ def _held_bytes(directory: Path) -> int:
 def _above(file: Path, most: int) -> str | None:
     """What is wrong with a cap that is not there, or above what the policy leaves."""
     text = file.read_text().strip()
-    found = _NO_LIMIT_BYTES if text == "max" else int(text)
+    found = NO_LIMIT_BYTES if text == "max" else int(text)
     if found <= most:
         return None
-    told = "no limit" if found >= _NO_LIMIT_BYTES else str(found)
-    return f"{file} above all servers says {told}, and the policy leaves them {most}; {_DOCS}"
+    says = "no limit" if found >= NO_LIMIT_BYTES else str(found)
+    return f"{file} above all servers says {says}, and the policy leaves them {most}; {_DOCS}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from spawner_limits.units import format_size
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 Cause = Literal["oom", "stopped", "killed", "signal", "exited", "vanished", "interrupted"]
 _CAUSES = frozenset(get_args(Cause))
 _SIGNALLED = 128
-_SIGKILL = _SIGNALLED + signal.SIGKILL
+SIGKILLED = _SIGNALLED + signal.SIGKILL
+"""the exit code of whoever was ended by SIGKILL"""
 RECENT = timedelta(seconds=3)
 """after an OOM kill: a container that ends by SIGKILL so soon was ended by it; the memory has to be freed first"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Owned:
+class ServerContainer:
     """A container, whose server it is, and its memory limit."""
 
     container: str
@@ -52,7 +53,7 @@ class OomKill:
 
     at: datetime
     """when it was seen, in UTC"""
-    server: Owned
+    server: ServerContainer
     count: int = 1
     process: str | None = None
     """the last one's name; `None`: not known, as the Linux kernel's log could not be read or had no line of it"""
@@ -68,17 +69,12 @@ class OomKill:
     """whether the container ended by it"""
 
     @property
-    def limit(self) -> str:
-        """`at its memory limit of 2.00 GiB (rule: group students)`, as far as it is known."""
-        return _limit(self.whose, self.server.limit_bytes, self.server.rule)
-
-    @property
     def details(self) -> dict[str, Any]:
         """For `Records`; what is not known is not there."""
-        told = asdict(self)
-        told |= told.pop("server")
-        del told["at"], told["container"]
-        return {name: value for name, value in told.items() if value is not None}
+        values = asdict(self)
+        values |= values.pop("server")
+        del values["at"], values["container"]
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,15 +95,15 @@ class ServerExit:
     @property
     def details(self) -> dict[str, Any]:
         """As JSON can carry it; `read` gives back an equal value."""
-        told = asdict(self) | {"at": self.at.isoformat()}
-        return {name: value for name, value in told.items() if value is not None}
+        values = asdict(self) | {"at": self.at.isoformat()}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
-    def read(cls, told: Any) -> ServerExit | None:
+    def read(cls, details: Any) -> ServerExit | None:
         """What `details` gave; `None` for anything else, such as another version's."""
         try:
-            known = {name: value for name, value in told.items() if name in cls.__slots__}
-            end = cls(**{**known, "at": datetime.fromisoformat(told["at"])})
+            known = {name: value for name, value in details.items() if name in cls.__slots__}
+            end = cls(**{**known, "at": datetime.fromisoformat(details["at"])})
         except (TypeError, KeyError, ValueError, AttributeError):
             return None
         return end if end.cause in _CAUSES and end.at.tzinfo is not None else None
@@ -116,7 +112,7 @@ class ServerExit:
     def words(self) -> str:
         """For the administrator: `out of memory: the OOM killer took python3 at its memory limit of 2.00 GiB`."""
         limit = _limit(self.whose, self.limit_bytes, self.rule)
-        told: dict[Cause, str] = {
+        words: dict[Cause, str] = {
             "oom": f"out of memory: the OOM killer took {self.process or 'it'} {limit}",
             "stopped": "it was stopped through the engine",
             "killed": "SIGKILL, and not by the OOM killer",
@@ -125,12 +121,11 @@ class ServerExit:
             "vanished": "its container is gone, and nobody saw it end: it was removed, or the engine lost it",
             "interrupted": "the hub ended while it was starting it",
         }
-        return told[self.cause]
+        return words[self.cause]
 
     def for_user(self, contact: str | None, *, now: datetime) -> str | None:
-        """Fact, cause and remedy; `None`: there is nothing to explain. `now` has the time zone that is told."""
-        why = self._why()
-        if why is None:
+        """Fact, cause and remedy; `None`: there is nothing to explain. `now` has the time zone that is shown."""
+        if (why := self._why()) is None:
             return None
         ask = f"ask {contact}" if contact else "ask the administrator of this hub"
         remedy = (
@@ -141,20 +136,19 @@ class ServerExit:
         return f"Your server was stopped at {moment(self.at, now)}: {why}. {remedy}"
 
     def _why(self) -> str | None:
-        size = _size(self.limit_bytes, self.rule)
-        told: dict[Cause, str] = {
-            "oom": "all servers on this machine together had used up its memory"
-            if self.whose in ("above", "host")
-            else f"it reached its memory limit{size}",
+        if self.cause == "oom" and self.whose in ("above", "host"):
+            return "all servers on this machine together had used up its memory"
+        if self.cause == "exited" and self.exit_code:
+            return f"it ended by itself, with exit code {self.exit_code}"
+        words: dict[Cause, str] = {
+            "oom": f"it reached its memory limit{_size(self.limit_bytes, self.rule)}",
             "stopped": "an administrator stopped it, or the container engine was stopped",
             "killed": "somebody or something ended it (SIGKILL), and not for its memory",
             "signal": f"it was ended by {_signal(self.exit_code)}",
             "vanished": "its container was removed, or lost when the container engine was restarted",
             "interrupted": "the hub was restarted while it was starting",
         }
-        if self.cause == "exited" and self.exit_code:
-            return f"it ended by itself, with exit code {self.exit_code}"
-        return told.get(self.cause)
+        return words.get(self.cause)
 
 
 def cause(*, exit_code: int | None, died_at: datetime, oom_at: datetime | None, asked: Collection[int]) -> Cause:
@@ -165,13 +159,13 @@ def cause(*, exit_code: int | None, died_at: datetime, oom_at: datetime | None, 
     of it, whichever of the two is noted first.
     """
     is_recent = oom_at is not None and died_at - oom_at <= RECENT and signal.SIGKILL not in asked
-    if is_recent and exit_code in (None, _SIGKILL):
+    if is_recent and exit_code in (None, SIGKILLED):
         return "oom"
     if exit_code is None:
         return "vanished"
     if signal.SIGTERM in asked:  # `docker stop`: then SIGKILL for who does not listen
         return "stopped"
-    if exit_code == _SIGKILL:
+    if exit_code == SIGKILLED:
         return "killed"
     return "signal" if _SIGNALLED < exit_code < _SIGNALLED + signal.NSIG else "exited"
 
@@ -181,21 +175,13 @@ def oom_line(oom: OomKill) -> str:
     what = f"{oom.process} (pid {oom.pid})" if oom.process else "a process whose name is not known"
     held = f", which held {format_size(oom.rss_bytes)}" if oom.rss_bytes else ""
     many = f"{oom.count} processes, the last of them " if oom.count > 1 else ""
+    limit = _limit(oom.whose, oom.server.limit_bytes, oom.server.rule)
     fate = "the server ended by it" if oom.server_died else "the server goes on"
-    return (
-        f"Out of memory in the server of {oom.server.name}: the OOM killer took {many}{what}{held}, {oom.limit}; {fate}"
-    )
-
-
-def _at(oom: OomKill) -> str:
-    return _limit(oom.whose, oom.server.limit_bytes, oom.server.rule)
-
-
-def _at_whose(end: ServerExit) -> str:
-    return _limit(end.whose, end.limit_bytes, end.rule)
+    return f"Out of memory in the server of {oom.server.name}: the OOM killer took {many}{what}{held}, {limit}; {fate}"
 
 
 def _limit(whose: Whose | None, limit_bytes: int | None, rule: str | None) -> str:
+    """`at its memory limit of 2.00 GiB (rule: group students)`, as far as it is known."""
     if whose == "host":
         return "as the whole host had no memory left"
     if whose == "above":
@@ -223,12 +209,7 @@ def moment(at: datetime, now: datetime) -> str:
     return there.strftime("%H:%M %Z" if there.date() == now.date() else "%Y-%m-%d %H:%M %Z")
 
 
-def utc(at: float) -> datetime:
-    """Seconds since 1970 as a moment."""
-    return datetime.fromtimestamp(at, UTC)
-
-
-def lasting(details: Mapping[str, Any]) -> int:
+def count_of(details: Mapping[str, Any]) -> int:
     """How many kills a record of `OomKill.details` stands for."""
     count = details.get("count", 1)
     return count if isinstance(count, int) and not isinstance(count, bool) else 1

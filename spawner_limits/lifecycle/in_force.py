@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spawner_limits.clients.engine import Server
-    from spawner_limits.lifecycle.exit_reason import Owned
+    from spawner_limits.lifecycle.exit_reason import ServerContainer
     from spawner_limits.lifecycle.records import Record, Records
 
 
@@ -40,12 +40,13 @@ def events(server: Server, records: Records, event: str) -> Iterator[Record]:
     return (found for found in records.of(server.id) if found.event == event and (since is None or found.at >= since))
 
 
-def completed(owned: Owned, found: Server, records: Records) -> Owned:
+def completed(container: ServerContainer, found: Server, records: Records) -> ServerContainer:
     """With the limit in force, and the rule that it came from."""
     limit = found.asked.get("Memory") or None
     try:
         entitlement = in_force(found, records)
-    except OSError:  # as told where they are written
+    except OSError:  # as said where they are written
         entitlement = found.entitlement
     grant = entitlement.grants.get("mem_limit") if entitlement is not None else None
-    return replace(owned, limit_bytes=limit, rule=grant.rule if grant is not None and grant.value == limit else None)
+    rule = grant.rule if grant is not None and grant.value == limit else None
+    return replace(container, limit_bytes=limit, rule=rule)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from spawner_limits.engines.enforcement import Enforcement
 
+_PAIRS = (("Memory", "MemorySwap"), ("CpuPeriod", "CpuQuota"))
 _FIXED = frozenset({"MemorySwappiness"})
 """keys of `HostConfig` that `docker update` does not take"""
 
@@ -20,8 +21,8 @@ _FIXED = frozenset({"MemorySwappiness"})
 class Renewal:
     """What a kept container needs."""
 
-    told: Mapping[str, Any]
-    """what the engine is to be told, in the words of its API; empty: nothing"""
+    update: Mapping[str, Any]
+    """what to ask the engine for, in the words of its API; empty: nothing"""
     changes: tuple[str, ...] = ()
     """the same for people"""
     cannot: str = ""
@@ -34,16 +35,11 @@ def renewal(wanted: Enforcement, asked: Mapping[str, Any]) -> Renewal:
     differs = {key: value for key, value in whole.items() if asked.get(key) != value}
     rivals = [key for option, key in RIVALS.items() if option in wanted.ask and asked.get(key)]
     stuck = [disagreement(key, asked, whole) for key in differs if key in _FIXED]
-    told = tuple(disagreement(key, asked, whole) for key in differs)
     if rivals or stuck:
-        return Renewal(told={}, cannot="; ".join((*stuck, *(f"{key} is set" for key in rivals))))
-    return Renewal(told=_with_pairs(differs, whole), changes=told)
-
-
-_PAIRS = (("Memory", "MemorySwap"), ("CpuPeriod", "CpuQuota"))
-
-
-def _with_pairs(differs: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs, and what must be told beside it: half of a pair is refused, or counts by the old other."""
-    beside = {key for pair in _PAIRS if differs.keys() & set(pair) for key in pair}
-    return {key: value for key, value in whole.items() if key in differs or key in beside}
+        return Renewal(update={}, cannot="; ".join((*stuck, *(f"{key} is set" for key in rivals))))
+    # half of a pair is refused, or counts by the old other
+    sent = differs.keys() | {key for pair in _PAIRS if differs.keys() & set(pair) for key in pair}
+    return Renewal(
+        update={key: value for key, value in whole.items() if key in sent},
+        changes=tuple(disagreement(key, asked, whole) for key in differs),
+    )

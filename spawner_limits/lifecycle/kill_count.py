@@ -25,7 +25,7 @@ class KillCount:
     """What is known of one run of one container."""
 
     base: int = 0
-    """kills that were told before this hub began to watch"""
+    """kills that were reported before this hub began to watch"""
     at: datetime | None = None
     """of the last kill"""
     last: LoggedKill | None = None
@@ -36,15 +36,15 @@ class KillCount:
     _events: int = 0
     """of the engine, which no other witness has confirmed"""
     _event_at: datetime | None = None
-    _told: int = 0
+    _reported: int = 0
 
     def resume(self, base: int) -> None:
-        """`base` kills were told before: they are not told again."""
-        self.base = self._told = base
+        """`base` kills were reported before: they are not reported again."""
+        self.base = self._reported = base
 
-    def spare(self, told: int) -> None:
-        """Of all kills that are known, so many were told before."""
-        self._told = max(self._told, min(told, self.kills))
+    def spare(self, reported: int) -> None:
+        """Of all kills that are known, so many were reported before."""
+        self._reported = max(self._reported, min(reported, self.kills))
 
     def count(self, counter: int, at: datetime) -> None:
         """The kernel's counter as it was read."""
@@ -61,7 +61,7 @@ class KillCount:
         self.last, self.at = kill, at
 
     def event(self, at: datetime) -> None:
-        """An `oom` event of the engine, which may be told late."""
+        """An `oom` event of the engine, which may come late."""
         is_counted = self._counted_at is not None and at < self._counted_at - _LAG
         if not is_counted and (self.at is None or abs(at - self.at) > NEAR):
             self._events += 1
@@ -81,11 +81,11 @@ class KillCount:
         return max(self._counter or 0, self.base + self._logged + blind)
 
     @property
-    def untold(self) -> int:
-        """How many `tell` would give."""
-        return self.kills - self._told
+    def unreported(self) -> int:
+        """How many `report` would give."""
+        return self.kills - self._reported
 
-    def tell(self) -> int:
-        """How many have not been told yet; from now on they have."""
-        count, self._told = self.untold, self.kills
+    def report(self) -> int:
+        """How many have not been reported yet; from now on they have."""
+        count, self._reported = self.unreported, self.kills
         return count

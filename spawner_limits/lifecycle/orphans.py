@@ -56,26 +56,27 @@ class Orphan:
 
 def orphans(found: Iterable[Server], claims: Iterable[Claim]) -> tuple[Orphan, ...]:
     """Which of the hub's own containers nobody has, and what is to become of them. Pure."""
-    known: dict[tuple[str, str], Claim] = {(one.user, one.server): one for one in claims}
-    judged = (_judged(one, known.get((one.user, one.server))) for one in found if labels.USER in one.labels)
-    return tuple(one for one in judged if one is not None)
+    known = {(claim.user, claim.server): claim for claim in claims}
+    ours = (server for server in found if labels.USER in server.labels)
+    judged = (_judged(server, known.get((server.user, server.server))) for server in ours)
+    return tuple(orphan for orphan in judged if orphan is not None)
 
 
-def _judged(one: Server, claim: Claim | None) -> Orphan | None:
+def _judged(server: Server, claim: Claim | None) -> Orphan | None:
     if claim is None:
-        return _orphan(one, "the hub's database has no such server", Fate.STOP)
+        return _orphan(server, "the hub's database has no such server", Fate.STOP)
     if not claim.is_handed_over:
-        return _orphan(one, "the hub ended while it was starting it", Fate.KILL)
-    if claim.container not in (None, one.id):
-        return _orphan(one, "the hub has another container for this server", Fate.STOP)
+        return _orphan(server, "the hub ended while it was starting it", Fate.KILL)
+    if claim.container not in (None, server.id):
+        return _orphan(server, "the hub has another container for this server", Fate.STOP)
     return None
 
 
-def _orphan(one: Server, why: str, fate: Fate) -> Orphan | None:
-    if one.state in _LIVE:
-        return Orphan(server=one, fate=fate, why=why)
-    # one that was made to be kept is started at the user's next start
-    return Orphan(server=one, fate=Fate.REMOVE, why=why) if one.state == "created" and one.goes else None
+def _orphan(server: Server, why: str, fate: Fate) -> Orphan | None:
+    if server.state in _LIVE:
+        return Orphan(server=server, fate=fate, why=why)
+    # what was made to be kept is started at the user's next start
+    return Orphan(server=server, fate=Fate.REMOVE, why=why) if server.state == "created" and server.goes else None
 
 
 def end(engine: DockerEngine, orphan: Orphan) -> str:

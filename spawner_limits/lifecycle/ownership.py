@@ -60,65 +60,68 @@ def belongings(
     servers = tuple(servers)
     own = _own(servers, known)
     marks = Hallmarks(
-        images=frozenset(images) | {one.image for one in own},
-        networks=frozenset(networks) | {network for one in own for network in one.networks},
+        images=frozenset(images) | {server.image for server in own},
+        networks=frozenset(networks) | {network for server in own for network in server.networks},
         policies=frozenset().union(*map(policy_files, own)),
     )
-    return tuple(_judged(one, known, marks) for one in servers)
+    return tuple(_judged(server, known, marks) for server in servers)
 
 
-def policy_files(one: Server) -> frozenset[str]:
+def policy_files(server: Server) -> frozenset[str]:
     """The policy file that a server was started under, by its label; empty where that can't be read."""
-    grants = {} if one.entitlement is None else one.entitlement.grants
+    grants = {} if server.entitlement is None else server.entitlement.grants
     # what a request lowered has no file
     return frozenset(filter(None, (grant.file for grant in grants.values())))
 
 
-def _judged(one: Server, known: Known, marks: Hallmarks) -> Belonging:
-    doubts = (*_slips(one), *_strangeness(one, marks))
-    said = one.runs and _key(one) in (known.running or ())
-    return Belonging(server=one, known=said and not doubts, doubts=doubts)
+def _judged(server: Server, known: Known, marks: Hallmarks) -> Belonging:
+    doubts = (*_slips(server), *_strangeness(server, marks))
+    said = server.runs and _key(server) in (known.running or ())
+    return Belonging(server=server, known=said and not doubts, doubts=doubts)
 
 
 def _own(servers: Iterable[Server], known: Known) -> tuple[Server, ...]:
     """Those that are the hub's beyond their labels."""
-    complete = [one for one in servers if not any(_slips(one))]
-    attested = [one for one in complete if one.id in known.attested]
+    complete = [server for server in servers if not any(_slips(server))]
+    attested = [server for server in complete if server.id in known.attested]
     if known.running is None:
-        # of several hubs there is no telling which one is meant
+        # of several hubs there is no telling which is meant
         return tuple(attested) if len(frozenset().union(*map(policy_files, attested))) == 1 else ()
-    claims = Counter(_key(one) for one in complete if one.runs)
-    said = [one for one in complete if one.runs and _key(one) in known.running and claims[_key(one)] == 1]
+    claims = Counter(_key(server) for server in complete if server.runs)
+    said = [
+        server for server in complete if server.runs and _key(server) in known.running and claims[_key(server)] == 1
+    ]
     # none: records that this account can't read
-    return tuple(one for one in said if one in attested) or tuple(said)
+    return tuple(server for server in said if server in attested) or tuple(said)
 
 
-def _key(one: Server) -> tuple[str, str]:
-    return user_key(one.user), one.server
+def _key(server: Server) -> tuple[str, str]:
+    return user_key(server.user), server.server
 
 
-def _slips(one: Server) -> Iterator[str]:
+def _slips(server: Server) -> Iterator[str]:
     """Where its labels are not what `LimitedDockerSpawner` writes."""
-    if missing := [label for label in _LABELS if label not in one.labels]:
+    if missing := [label for label in _LABELS if label not in server.labels]:
         yield f"it has no label {', '.join(missing)}"
-    elif one.entitlement is None:
-        yield one.problem
+    elif server.entitlement is None:
+        yield server.problem
     else:
-        told, policy = one.entitlement, one.labels[labels.POLICY]
-        wrote = {labels.USER: told.user, labels.SERVER: told.server, labels.POLICY: told.policy_sha256}
-        said = {labels.USER: one.user, labels.SERVER: one.server, labels.POLICY: policy}
-        for label in (one for one in said if said[one] != wrote[one]):
-            yield f"its label {label} is {said[label]!r}, its entitlement says {wrote[label]!r}"
+        given, policy = server.entitlement, server.labels[labels.POLICY]
+        wrote = {labels.USER: given.user, labels.SERVER: given.server, labels.POLICY: given.policy_sha256}
+        said = {labels.USER: server.user, labels.SERVER: server.server, labels.POLICY: policy}
+        for label, text in said.items():
+            if text != wrote[label]:
+                yield f"its label {label} is {text!r}, its entitlement says {wrote[label]!r}"
 
 
-def _strangeness(one: Server, marks: Hallmarks) -> Iterator[str]:
+def _strangeness(server: Server, marks: Hallmarks) -> Iterator[str]:
     """What no container of the hub has."""
     if not marks.images or not marks.networks:
         yield "there is no server of the hub here to compare its image and networks with; see --image and --network"
         return
-    if one.image not in marks.images:
-        yield f"its image {one.image} is none of the hub's"
-    if not marks.networks.intersection(one.networks):
+    if server.image not in marks.images:
+        yield f"its image {server.image} is none of the hub's"
+    if not marks.networks.intersection(server.networks):
         yield f"it is on none of the hub's networks ({', '.join(sorted(marks.networks))})"
-    if marks.policies and (files := policy_files(one)) and not marks.policies & files:
+    if marks.policies and (files := policy_files(server)) and not marks.policies & files:
         yield f"it was started under another policy ({', '.join(sorted(files))})"

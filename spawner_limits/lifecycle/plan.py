@@ -6,17 +6,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.engines.docker import (
-    INSPECT,
-    TABLE,
-    allows_no_swap,
-    host_config,
-    may_get_swap,
-    released,
-    translate,
-)
+from spawner_limits.engines.docker import INSPECT, TABLE, allows_no_swap, host_config, may_get_swap, released, translate
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.errors import RequestError
+from spawner_limits.kernel.v1 import NO_LIMIT_BYTES
 from spawner_limits.lifecycle.attest import Difference, attest
 from spawner_limits.limits import tell
 from spawner_limits.policy.resolve import resolve
@@ -24,7 +17,7 @@ from spawner_limits.policy.user_options import Request
 from spawner_limits.units import format_cores, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from spawner_limits.clients.engine import Server
@@ -107,7 +100,7 @@ def entitle(
 def request(entitlement: Entitlement) -> Request:
     """What a server asked for itself when it was started."""
     grants = {name: grant for name, grant in entitlement.grants.items() if grant.rule == _REQUEST}
-    asked = {name: one.value if one.clamped_by is None else one.clamped_from for name, one in grants.items()}
+    asked = {name: grant.value if grant.clamped_by is None else grant.clamped_from for name, grant in grants.items()}
     return Request(size=entitlement.size, limits=asked)
 
 
@@ -118,12 +111,12 @@ def plan(server: Server, entitlement: Entitlement, shown: Snapshot, host: HostFa
     """
     enforcement = enforce(entitlement, host, server.asked)
     differences = differing(enforcement, server, shown, host)
-    unread = {one.field: one.reason for one in differences if one.found is None}
+    unread = {difference.field: difference.reason for difference in differences if difference.found is None}
     found: dict[str, list[Difference]] = {}
-    for one in differences:
-        if one.field not in unread:
-            found.setdefault(one.field, []).append(one)
-    expected = {one.field: one for one in enforcement.expect}
+    for difference in differences:
+        if difference.field not in unread:
+            found.setdefault(difference.field, []).append(difference)
+    expected = {expectation.field: expectation for expectation in enforcement.expect}
     steps = [_step(expected[field], tuple(found[field]), shown, enforcement) for field in found]
     return Plan(
         server=server,
@@ -137,14 +130,12 @@ def plan(server: Server, entitlement: Entitlement, shown: Snapshot, host: HostFa
 def differing(enforcement: Enforcement, server: Server, shown: Snapshot, host: HostFacts) -> tuple[Difference, ...]:
     """Where the Linux kernel shows something else than is expected, or what is expected but may not stay."""
     in_kernel = attest(enforcement.expect, shown, swap_bytes=host.swap_bytes)
-    return (*in_kernel, *_passing(host_config(enforcement.ask), server.asked))
-
-
-def _passing(wanted: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Difference]:
-    """No swap as it was asked before it was asked to stay: only the engine's record tells."""
-    if allows_no_swap(wanted) and may_get_swap(asked):
-        expected, found = str(wanted[_SWAP_KEY]), str(asked[_SWAP_KEY])
-        yield Difference(field=_SWAP, file=_SWAP_RECORD, expected=(expected,), found=found)
+    wanted = host_config(enforcement.ask)
+    if not (allows_no_swap(wanted) and may_get_swap(server.asked)):
+        return in_kernel
+    # no swap, as it was asked before it was asked to stay: only the engine's record shows that
+    expected, found = str(wanted[_SWAP_KEY]), str(server.asked[_SWAP_KEY])
+    return (*in_kernel, Difference(field=_SWAP, file=_SWAP_RECORD, expected=(expected,), found=found))
 
 
 def enforce(entitlement: Entitlement, host: HostFacts, asked: Mapping[str, Any]) -> Enforcement:
@@ -159,11 +150,11 @@ def enforce(entitlement: Entitlement, host: HostFacts, asked: Mapping[str, Any])
 def _step(
     expectation: Expectation, differences: tuple[Difference, ...], shown: Snapshot, enforcement: Enforcement
 ) -> Change:
-    obstacle = _OBSTACLES.get(expectation.field, _none) if _OPTIONS[expectation.field] in enforcement.ask else _never
-    effect, why = obstacle(expectation, shown)
+    can_change = _OPTIONS[expectation.field] in enforcement.ask and expectation.field != "mem_swappiness"
+    effect, why = _obstacle(expectation, shown) if can_change else (Effect.RESTART, _NEVER)
     return Change(
         field=expectation.field,
-        actual=_has(expectation.field, differences, shown),
+        actual=_actual(expectation.field, differences, shown),
         wanted=tell(expectation.field, expectation.value),
         effect=effect,
         why=why or (_PASSING if differences[0].file == _SWAP_RECORD else ""),
@@ -172,17 +163,15 @@ def _step(
 
 
 _SIZES = frozenset({"mem_limit", "memswap_limit", "mem_guarantee"})
-_ENDLESS = 1 << 62
-"""bytes: what the Linux kernel's v1 files say above this is no limit"""
 
 
-def _has(field: str, differences: Sequence[Difference], shown: Snapshot) -> str:
+def _actual(field: str, differences: Sequence[Difference], shown: Snapshot) -> str:
     if field == "cpu_limit":
         return _cores(shown.limits)
     text = differences[0].found or "empty"
     if field not in _SIZES or not text.isdigit():
         return {"max": "unlimited"}.get(text, text)
-    size = "unlimited" if int(text) > _ENDLESS else format_size(int(text))
+    size = "unlimited" if int(text) > NO_LIMIT_BYTES else format_size(int(text))
     if differences[0].file == _SWAP_RECORD:
         return f"{size}, which may not stay"
     # v1 counts memory and swap together, v2 swap alone
@@ -200,33 +189,34 @@ def _cores(limits: Mapping[str, str]) -> str:
 
 
 def _together(steps: Sequence[Change]) -> Iterator[Change]:
-    """What is told to the engine at one go can't be done in parts: one obstacle is all theirs."""
-    stuck = {_part(one.field): one for one in steps if one.effect is not Effect.LIVE}
-    for one in steps:
-        cause = stuck.get(_part(one.field))
-        yield (
-            one if cause is None or one.effect is not Effect.LIVE else replace(one, effect=cause.effect, why=cause.why)
-        )
+    """What the engine is asked for at one go can't be done in parts: one obstacle is all theirs."""
+    stuck = {_part(step.field): step for step in steps if step.effect is not Effect.LIVE}
+    for step in steps:
+        cause = stuck.get(_part(step.field), step)
+        yield replace(step, effect=cause.effect, why=cause.why) if step.effect is Effect.LIVE else step
 
 
 # -- what stands in the way ----------------------------------------------------------------------------------------
 
 
-def _none(_expectation: Expectation, _shown: Snapshot) -> tuple[Effect, str]:
-    return Effect.LIVE, ""
+_NEVER = "the engine can't change it while the container lives"
 
 
-def _never(_expectation: Expectation, _shown: Snapshot) -> tuple[Effect, str]:
-    return Effect.RESTART, "the engine can't change it while the container lives"
-
-
-def _memory(expectation: Expectation, shown: Snapshot) -> tuple[Effect, str]:
-    return _in_use(expectation, used_bytes(shown), "memory")
-
-
-def _memory_and_swap(expectation: Expectation, shown: Snapshot) -> tuple[Effect, str]:
-    memory, swap = used_bytes(shown), shown.swap_current_bytes
-    return _in_use(expectation, None if memory is None else memory + (swap or 0), "memory and swap")
+def _obstacle(expectation: Expectation, shown: Snapshot) -> tuple[Effect, str]:
+    """What a change takes by what the server uses now, and what stands in its way, or what people will notice."""
+    limit, memory, running = expectation.value, used_bytes(shown), shown.pids_current
+    if limit is None:
+        return Effect.LIVE, ""
+    match expectation.field:
+        case "mem_limit":
+            return _in_use(memory, int(limit), "memory")
+        case "memswap_limit":
+            both = None if memory is None else memory + (shown.swap_current_bytes or 0)
+            return _in_use(both, int(limit), "memory and swap")
+        case "pids_limit" if running is not None and running > int(limit):
+            return Effect.LIVE, f"{running} run: none can be started until fewer than {limit} do"
+        case _:
+            return Effect.LIVE, ""
 
 
 def used_bytes(shown: Snapshot) -> int | None:
@@ -239,33 +229,15 @@ def used_bytes(shown: Snapshot) -> int | None:
     return shown.memory_current_bytes - (shown.memory_inactive_file_bytes or 0)
 
 
-def _in_use(expectation: Expectation, used: int | None, what: str) -> tuple[Effect, str]:
-    limit = expectation.value
-    if limit is None:
-        return Effect.LIVE, ""
+def _in_use(used: int | None, limit: int, what: str) -> tuple[Effect, str]:
     if used is None:
         return Effect.IMPOSSIBLE, f"how much {what} is in use could not be read"
-    if used <= int(limit):
+    if used <= limit:
         return Effect.LIVE, ""
-    return Effect.IMPOSSIBLE, f"{format_size(used)} of {what} are in use, the limit would be {format_size(int(limit))}"
+    return Effect.IMPOSSIBLE, f"{format_size(used)} of {what} are in use, the limit would be {format_size(limit)}"
 
 
-def _processes(expectation: Expectation, shown: Snapshot) -> tuple[Effect, str]:
-    limit, running = expectation.value, shown.pids_current
-    if limit is None or running is None or running <= int(limit):
-        return Effect.LIVE, ""
-    return Effect.LIVE, f"{running} run: none can be started until fewer than {limit} do"
-
-
-_OBSTACLES: Mapping[str, Callable[[Expectation, Snapshot], tuple[Effect, str]]] = {
-    "mem_limit": _memory,
-    "memswap_limit": _memory_and_swap,
-    "mem_swappiness": _never,
-    "pids_limit": _processes,
-}
-
-
-# -- what the engine is then told ----------------------------------------------------------------------------------
+# -- what the engine is then asked for -----------------------------------------------------------------------------
 
 _PARTS: Sequence[frozenset[str]] = (
     # memory above the old memory + swap is refused unless both are sent; a quota counts by its period
@@ -274,19 +246,17 @@ _PARTS: Sequence[frozenset[str]] = (
 )
 
 
-def changes(one: Plan, *, force: bool = False) -> tuple[dict[str, Any], ...]:
-    """What the engine is to be told, in the words of its API, part by part; what is impossible now only by `force`."""
-    if one.enforcement is None:
+def changes(made: Plan, *, force: bool = False) -> tuple[dict[str, Any], ...]:
+    """What to ask the engine for, in the words of its API, part by part; what is impossible now only by `force`."""
+    if made.enforcement is None:
         return ()
-    takes = {Effect.LIVE, Effect.IMPOSSIBLE} if force else {Effect.LIVE}
-    parts = dict.fromkeys(_part(step.field) for step in one.steps if step.effect in takes)
-    return tuple(told for part in parts if (told := _told(part, one.enforcement)))
+    ask, takes = made.enforcement.ask, {Effect.LIVE, Effect.IMPOSSIBLE} if force else {Effect.LIVE}
+    parts = dict.fromkeys(_part(step.field) for step in made.steps if step.effect in takes)
+    options = ({_OPTIONS[field] for field in part} for part in parts)
+    updates = (host_config({option: value for option, value in ask.items() if option in own}) for own in options)
+    return tuple(update for update in updates if update)
 
 
 def _part(field: str) -> frozenset[str]:
+    """The fields that are asked for together with this one."""
     return next((part for part in _PARTS if field in part), frozenset({field}))
-
-
-def _told(part: frozenset[str], enforcement: Enforcement) -> dict[str, Any]:
-    wanted = {_OPTIONS[field] for field in part}
-    return host_config({option: value for option, value in enforcement.ask.items() if option in wanted})

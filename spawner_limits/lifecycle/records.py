@@ -1,7 +1,7 @@
 """`Records`: what happened to each container's limits, kept beside the engine for whoever looks later.
 
 One file a container, a line of JSON an event, only ever appended to: the hub, its service and the commands all write,
-and each line is written at one go. The directory is on a tmpfs, as what it tells of ends with the host's uptime.
+and each line is written at one go. The directory is on a tmpfs, as containers' lives end with the host's uptime.
 """
 
 from __future__ import annotations
@@ -52,19 +52,15 @@ class Records:
         """Keep one event of the container with that whole id, as of now. OSError where it can't be written."""
         record = Record(at=datetime.now(UTC), event=event, details=details)
         line = json.dumps({"at": record.at.isoformat(), "event": event, **details}, separators=(",", ":"))
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._path(container), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with self._opened(f"{container}{_SUFFIX}", os.O_WRONLY | os.O_APPEND) as handle:
             # at one go: others append too
             os.write(handle, f"{line}\n".encode())
-        finally:
-            os.close(handle)
         return record
 
     def of(self, container: str) -> tuple[Record, ...]:
         """What is known of a container, from the oldest on; lines that are none are left out. OSError."""
         try:
-            with self._path(container).open("rb") as stream:
+            with (self.directory / f"{container}{_SUFFIX}").open("rb") as stream:
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - _MOST))
                 lines = stream.read(_MOST).splitlines()
         except FileNotFoundError:
@@ -77,9 +73,8 @@ class Records:
         `living`: the whole ids of all containers; asked only where there is such a file. `now`: seconds since 1970.
         """
         before = (time.time() if now is None else now) - _KEPT_S
-        old = [
-            one for suffix in (_SUFFIX, _LOCK) for one in self.directory.glob(f"*{suffix}") if _changed(one) < before
-        ]
+        files = (path for suffix in (_SUFFIX, _LOCK) for path in self.directory.glob(f"*{suffix}"))
+        old = [path for path in files if _changed(path) < before]
         known = frozenset(living()) if old else frozenset()
         for path in old:
             if path.stem not in known:
@@ -88,16 +83,19 @@ class Records:
     @contextmanager
     def alone(self, container: str) -> Iterator[None]:
         """Let one at a time change a container; the lock goes with whoever held it. OSError."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self.directory / f"{container}{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with self._opened(f"{container}{_LOCK}", os.O_RDWR) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def _opened(self, name: str, flags: int) -> Iterator[int]:
+        """The descriptor of a file, which is made where it is not there, for its owner alone."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self.directory / name, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield handle
         finally:
             os.close(handle)
-
-    def _path(self, container: str) -> Path:
-        return self.directory / f"{container}{_SUFFIX}"
 
 
 def _changed(path: Path) -> float:
@@ -109,11 +107,11 @@ def _changed(path: Path) -> float:
 
 def _record(line: bytes) -> Record | None:
     try:
-        told = json.loads(line)
-        at, event = datetime.fromisoformat(told.pop("at")), told.pop("event")
+        details = json.loads(line)
+        at, event = datetime.fromisoformat(details.pop("at")), details.pop("event")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # cut short, or not ours
         return None
-    return Record(at=at, event=event, details=told) if event in _EVENTS and at.tzinfo is not None else None
+    return Record(at=at, event=event, details=details) if event in _EVENTS and at.tzinfo is not None else None
 
 
 def usual() -> Records:

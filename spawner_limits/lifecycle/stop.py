@@ -12,7 +12,7 @@ from spawner_limits.lifecycle.ownership import Known, belongings
 from spawner_limits.policy.model import user_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from spawner_limits.clients.docker import DockerEngine
     from spawner_limits.clients.engine import Server
@@ -34,17 +34,17 @@ class Findings:
     @property
     def ours(self) -> tuple[Belonging, ...]:
         """Those that the hub made."""
-        return tuple(one for one in self.containers if not one.doubts)
+        return tuple(container for container in self.containers if not container.doubts)
 
     @property
     def apart(self) -> tuple[Belonging, ...]:
         """Those that only say so."""
-        return tuple(one for one in self.containers if one.doubts)
+        return tuple(container for container in self.containers if container.doubts)
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
         """Servers that the hub runs, and of which no container was found here."""
-        here = {one.server.server for one in self.containers if one.known}
+        here = {container.server.server for container in self.containers if container.known}
         return tuple(name for name in self.running or () if name not in here)
 
 
@@ -75,19 +75,19 @@ def find(  # noqa: PLR0913  whose, and what is known of the hub
     UsageError: there is no such user. Errors else: UnreachableError, RefusedError, OSError, those of the
     hub.
     """
-    all_of_them = engine.servers()
+    servers = engine.servers()
     known = Known(
         running=None if hub is None else _running(hub),
-        attested={one.id for one in all_of_them if _is_attested(one, records)},
+        attested={server.id for server in servers if _is_attested(server, records)},
     )
-    judged = belongings(all_of_them, known, images=images, networks=networks)
-    theirs = tuple(one for one in judged if user_key(one.server.user) == user_key(user))
+    judged = belongings(servers, known, images=images, networks=networks)
+    theirs = tuple(container for container in judged if user_key(container.server.user) == user_key(user))
     return Findings(user=user, running=None if hub is None else _names(hub, user, theirs), containers=theirs)
 
 
-def _is_attested(one: Server, records: Records) -> bool:
+def _is_attested(server: Server, records: Records) -> bool:
     try:
-        return any(record.event == "attested" for record in records.of(one.id))
+        return any(record.event == "attested" for record in records.of(server.id))
     except PermissionError:  # another account's, such as the hub's: then it is judged by what the hub says
         return False
 
@@ -110,72 +110,70 @@ def _names(hub: Hub, user: str, theirs: Sequence[Belonging]) -> tuple[str, ...]:
 
 def targets(findings: Findings, named: Collection[str]) -> tuple[Belonging, ...]:
     """What will be stopped: all of the hub's that is not at rest, and what else is named. UsageError for no such."""
-    if unknown := set(named) - {one.server.name for one in findings.containers}:
+    if unknown := set(named) - {container.server.name for container in findings.containers}:
         raise UsageError(
             f"--container {', '.join(sorted(unknown))}: no container of that name says that it is of {findings.user}"
         )
     return tuple(
-        one for one in findings.containers if not is_at_rest(one) and (not one.doubts or one.server.name in named)
+        container
+        for container in findings.containers
+        if not is_at_rest(container) and (not container.doubts or container.server.name in named)
     )
 
 
-def is_at_rest(one: Belonging) -> bool:
+def is_at_rest(container: Belonging) -> bool:
     """Whether there is nothing to stop: it has ended and is kept, or was never started and is not surely the hub's."""
-    return not one.server.runs and not _is_remnant(one)
+    return not container.server.runs and not _is_remnant(container)
 
 
-def _is_remnant(one: Belonging) -> bool:
+def _is_remnant(container: Belonging) -> bool:
     """Whether a start that was cut short has left it: it holds nothing but what its image has."""
-    return one.server.state == "created" and one.server.goes and not one.doubts
+    return container.server.state == "created" and container.server.goes and not container.doubts
 
 
 def stop(
     engine: DockerEngine, hub: Hub | None, findings: Findings, wanted: Sequence[Belonging], say: Callable[[str], None]
 ) -> Iterator[Outcome]:
-    """Stop it: first what the hub knows, through it; then what still runs. `say` is told what is waited for."""
-    refused = {}
-    for name in findings.running or () if hub is not None else ():
-        say(f"stopping {_called(name)} of {findings.user} through the hub")
-        try:
-            hub.stop(findings.user, name)  # type: ignore[union-attr]  # as above
-        except LimitsError as error:
-            refused[name] = str(error)
+    """Stop it: first what the hub knows, through it; then what still runs. `say` gets what is waited for."""
+    refused: dict[str, str] = {}
+    if hub is not None:
+        for name in findings.running or ():
+            say(f"stopping {f'the server {name!r}' if name else 'the server'} of {findings.user} through the hub")
+            try:
+                hub.stop(findings.user, name)
+            except LimitsError as error:
+                refused[name] = str(error)
     for name in findings.elsewhere:
         done = refused.get(name, "stopped through the hub")
         yield Outcome(container=None, server=name, done=done, failed=name in refused)
-    for one in wanted:
-        say(f"stopping {one.server.name}")
-        yield _stopped(engine, one, refused)
+    for container in wanted:
+        say(f"stopping {container.server.name}")
+        yield _stopped(engine, container, refused)
 
 
-def _called(server: str) -> str:
-    return f"the server {server!r}" if server else "the server"
-
-
-def _stopped(engine: DockerEngine, one: Belonging, refused: dict[str, str]) -> Outcome:
-    container, name = one.server, one.server.server
-    if one.known and name in refused:  # not behind its back
-        return Outcome(container=container.name, server=name, done=refused[name], failed=True)
+def _stopped(engine: DockerEngine, container: Belonging, refused: Mapping[str, str]) -> Outcome:
+    name, server = container.server.name, container.server.server
+    if container.known and server in refused:  # not behind its back
+        return Outcome(container=name, server=server, done=refused[server], failed=True)
     try:
-        done = _gone(engine, one) if one.server.goes else _halted(engine, one)
+        done = _end(engine, container)
     except RefusedError as error:
-        return Outcome(container=container.name, server=name, done=error.words, failed=True)
+        return Outcome(container=name, server=server, done=error.words, failed=True)
     except SlowError:
-        return Outcome(container=container.name, server=name, done="the engine does not end it", failed=True)
-    return Outcome(container=container.name, server=name, done=f"{done} through the hub" if one.known else done)
+        return Outcome(container=name, server=server, done="the engine does not end it", failed=True)
+    return Outcome(container=name, server=server, done=f"{done} through the hub" if container.known else done)
 
 
-def _halted(engine: DockerEngine, one: Belonging) -> str:
-    engine.stop(one.server.id)
-    return "stopped and kept"
-
-
-def _gone(engine: DockerEngine, one: Belonging) -> str:
+def _end(engine: DockerEngine, container: Belonging) -> str:
+    server = container.server
+    if not server.goes:
+        engine.stop(server.id)
+        return "stopped and kept"
     # the hub, or the engine by itself, may be faster
     with suppress(GoneError):
-        if _is_remnant(one):
-            engine.remove(one.server.id)
+        if _is_remnant(container):
+            engine.remove(server.id)
         else:
-            engine.stop(one.server.id)
-            engine.wait_removed(one.server.id)
+            engine.stop(server.id)
+            engine.wait_removed(server.id)
     return "stopped and removed"

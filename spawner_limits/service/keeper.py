@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits.clients.docker import THREADS, DockerEngine
-from spawner_limits.clients.engine import GoneError, RefusedError
+from spawner_limits.clients.engine import GoneError, RefusedError, whose
 from spawner_limits.clients.hub_api import Hub, StrangerError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from spawner_limits.clients.engine import Server
     from spawner_limits.lifecycle.records import Records
-    from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
 Clock: TypeAlias = Callable[[], float]
@@ -52,7 +51,6 @@ Summary: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]]
 LOOK_S = 0.5
 RETRY_S = 30.0
 _LONGEST_PAUSE_S = 30.0
-_ENGINE_S = 20
 _HUB_S = 3
 _STOP_S = 0.8
 """after which an engine that does not answer holds up the end no longer"""
@@ -112,7 +110,7 @@ class Groups:
             self._backoff.failed(error)
         else:
             self._backoff.answered()
-            self._known |= {user_key(one.name): one.groups for one in people if one.groups is not None}
+            self._known |= {user_key(person.name): person.groups for person in people if person.groups is not None}
 
     def of(self, user: str) -> tuple[str, ...] | None:
         """The groups of a user; `None`: the hub never said."""
@@ -151,8 +149,8 @@ class Service:
     """set: no further server is begun with"""
     _period: PolicyPeriod | None = None
     _due: dict[str, float] = field(default_factory=dict)
-    """container → when it is looked at again, by the clock; the infinite: in the next era"""
-    _told: dict[str, Summary] = field(default_factory=dict)
+    """container → when it is looked at again, by the clock; the infinite: in the next period"""
+    _logged: dict[str, Summary] = field(default_factory=dict)
     """container → what was logged of it last"""
 
     def __post_init__(self) -> None:
@@ -196,19 +194,19 @@ class Service:
             return ()
         self.groups.refresh()
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spawner-limits-service") as pool:
-            found = pool.map(lambda container: self._one(container, policy, now), waiting)
-            return tuple(one for one in found if one is not None)
+            found = pool.map(lambda container: self._bring_one(container, policy, now), waiting)
+            return tuple(done for done in found if done is not None)
 
     def _waiting(self) -> list[str]:
         """The running containers that are to be looked at."""
         live = [found["Id"] for found in self.engine.listed(label=labels.ENTITLEMENT, status=list(_LIVE))]
-        for known in (self._due, self._told):
+        for known in (self._due, self._logged):
             for container in known.keys() - live:
                 del known[container]
         at = self.clock()
         return [container for container in live if self._due.get(container, at) <= at]
 
-    def _one(self, container: str, policy: Policy, now: datetime) -> Applied | None:
+    def _bring_one(self, container: str, policy: Policy, now: datetime) -> Applied | None:
         """Bring one server to the policy; `None` where there was nothing to do. Errors of the engine."""
         if self.ending.is_set():
             return None
@@ -216,34 +214,28 @@ class Service:
             server = self.engine.inspect(container)
         except GoneError:
             return None
-        if _is_starting(server):
+        if server.started is not None and timedelta(0) <= datetime.now(UTC) - server.started < _SETTLED:
             return None
         done = self._applied(server, policy, now) if is_under(policy, server) else None
         self._settle(server, done)
         return done
 
     def _applied(self, server: Server, policy: Policy, now: datetime) -> Applied | None:
-        def entitled(one: Server, in_force: Entitlement | None) -> Entitlement:
-            return entitle(policy, one, in_force, self.groups.of(one.user), now=now)
-
-        made = plan_of(server, self.node, entitled)
+        groups = self.groups.of(server.user)
+        made = plan_of(server, self.node, lambda server, given: entitle(policy, server, given, groups, now=now))
         try:
             return apply(self.node, made) if made.drifts else None
-        except RefusedError as error:  # of this one; the others go on
+        except RefusedError as error:  # of this server; the others go on
             return Applied(plan=made, problem=error.words)
 
     def _settle(self, server: Server, done: Applied | None) -> None:
         """Say what came of it, once, and when it is to be tried again."""
         self._due[server.id] = float("inf") if done is None or done.holds else self.clock() + RETRY_S
         if done is None:
-            self._told.pop(server.id, None)
-        elif self._told.get(server.id) != summary(done):
-            self._told[server.id] = summary(done)
+            self._logged.pop(server.id, None)
+        elif self._logged.get(server.id) != summary(done):
+            self._logged[server.id] = summary(done)
             log.log(logging.INFO if done.holds else logging.WARNING, "%s", tell(done))
-
-
-def _is_starting(server: Server) -> bool:
-    return server.started is not None and timedelta(0) <= datetime.now(UTC) - server.started < _SETTLED
 
 
 def is_under(policy: Policy, server: Server) -> bool:
@@ -260,8 +252,9 @@ def tell(done: Applied) -> str:
     """One line on what came of one server."""
     made = done.plan
     steps = "; ".join(f"{step.field} {step.actual} → {step.wanted}" for step in made.steps)
-    whose = f"{made.server.user}/{made.server.server}" if made.server.server else made.server.user
-    what = f"{whose} ({made.server.name}): {steps or made.problem or done.problem}"
+    what = (
+        f"{whose(made.server.user, made.server.server)} ({made.server.name}): {steps or made.problem or done.problem}"
+    )
     if done.holds:
         return f"{what}: applied"
     obstacles = (*(step.why for step in made.steps), *done.refusals, done.problem)

@@ -1,20 +1,20 @@
-"""`Places`: room on one engine, so that two spawns at the same moment can't both take the last of it.
+"""`Admission`: room on one engine, so that two spawns at the same moment can't both take the last of it.
 
 Who holds what is read from the labels of all containers, whichever hub started them, and from the records of what was
-applied to them since. Between that look and the moment
-when a container can be seen, a server's place is kept in memory; what another hub started in between is seen by a
-second look, just before the start.
+applied to them since. Between that look and the moment when a container can be seen, its room is reserved in memory;
+what another hub started in between is seen by a second look, just before the start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits.clients.engine import GoneError
 from spawner_limits.engines import labels
+from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.lifecycle.in_force import last_applied
 from spawner_limits.policy.capacity import Full, Holding, Machine, full
 from spawner_limits.policy.entitlement import Entitlement
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from spawner_limits.clients.docker import DockerEngine
+    from spawner_limits.clients.engine import Server
     from spawner_limits.lifecycle.records import Records
     from spawner_limits.policy.model import Host
     from spawner_limits.spawners.engine_threads import EngineThreads
@@ -40,13 +41,13 @@ class FullError(Exception):
         super().__init__(full.fact)
 
 
-class Places:
-    """The places on one engine; one for all spawners of this hub."""
+class Admission:
+    """Who may still start on one engine; one for all spawners of this hub."""
 
     def __init__(self, engine: DockerEngine, threads: EngineThreads, records: Records) -> None:
         """Nothing is asked yet."""
         self._engine, self._threads, self._records = engine, threads, records
-        self._kept: dict[str, Holding] = {}
+        self._reserved: dict[str, Holding] = {}
         """container → what was promised to it and can't be seen yet"""
         self._lock = asyncio.Lock()
 
@@ -57,23 +58,23 @@ class Places:
 
     async def holdings(self) -> tuple[Holding, ...]:
         """Who holds what now, also the servers that are being started. Errors as `machine`."""
-        seen = {one.container: one for one in await self._threads.run(look, self._engine, self._records)}
-        return tuple((self._kept | seen).values())
+        seen = await self._threads.run(look, self._engine, self._records)
+        return tuple((self._reserved | {holding.container: holding for holding in seen}).values())
 
     @asynccontextmanager
-    async def taken(self, entitlement: Entitlement, container: str, host: Host | None) -> AsyncIterator[None]:
-        """Keep a place for a server while it starts. FullError where there is none; errors as `machine`."""
+    async def reserved(self, entitlement: Entitlement, container: str, host: Host | None) -> AsyncIterator[None]:
+        """Keep room for a server while it starts. FullError where there is none; errors as `machine`."""
         if host is None and not entitlement.servers:  # nothing is counted
             yield
             return
         machine = await self.machine()
         async with self._lock:
             _check(full(entitlement, container, host, machine, await self.holdings()))
-            self._kept[container] = Holding.of(container, entitlement)
+            self._reserved[container] = Holding.of(container, entitlement)
         try:
             yield
         finally:
-            self._kept.pop(container, None)
+            self._reserved.pop(container, None)
 
     async def check(self, entitlement: Entitlement, container: str, host: Host | None) -> None:
         """Look again, now that the container can be seen by other hubs. FullError where they left no room."""
@@ -101,19 +102,17 @@ def _holding(engine: DockerEngine, listed: dict[str, Any], records: Records) -> 
         given = Entitlement.from_json(listed["Labels"][labels.ENTITLEMENT])
         return Holding.of(name, last_applied(listed["Id"], records) or given)
     except ValueError:  # of another version, or not ours: its limits are read, as nobody may hold without being counted
-        return _inspected(engine, listed, name)
-
-
-def _inspected(engine: DockerEngine, listed: dict[str, Any], name: str) -> Holding | None:
-    try:
-        asked = engine.inspect(listed["Id"]).asked
-    except GoneError:
+        with suppress(GoneError):
+            return _inspected(engine.inspect(listed["Id"]))
         return None
-    quota, period = asked.get("CpuQuota") or 0, asked.get("CpuPeriod") or 100_000
+
+
+def _inspected(server: Server) -> Holding:
+    quota, period = server.asked.get("CpuQuota") or 0, server.asked.get("CpuPeriod") or DEFAULT_PERIOD_US
     return Holding(
-        container=name,
-        user=str(listed["Labels"].get(labels.USER, "")),
-        server=str(listed["Labels"].get(labels.SERVER, "")),
-        mem_limit=asked.get("Memory") or None,
+        container=server.name,
+        user=server.user,
+        server=server.server,
+        mem_limit=server.asked.get("Memory") or None,
         cpu_limit=quota / period if quota > 0 else None,
     )

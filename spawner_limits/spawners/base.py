@@ -26,16 +26,11 @@ if TYPE_CHECKING:
     from spawner_limits.policy.model import Policy
 
 
-def refusal(
-    fact: str, *, reason: str, status_code: int = 403, remedy: str = "", contact: str | None = None
-) -> SpawnException:
-    """A spawn that is refused: a page and a log line without traceback, and `reason` in the hub's metrics."""
-    ask = f"Ask {contact}." if contact else "Ask the administrator of this hub."
-    return refused(" ".join(filter(None, (f"{fact}.", remedy, ask))), reason=reason, status_code=status_code)
+_ASK = "Ask the administrator of this hub."
 
 
 def refused(message: str, *, reason: str, status_code: int) -> SpawnException:
-    """As `refusal`, in these words alone."""
+    """A spawn that is refused: a page and a log line without traceback, and `reason` in the hub's metrics."""
     exception = SpawnException(message, reason=reason, status_code=status_code)
     # what the form shows; it would else begin with the exception's name
     exception.jupyterhub_message = message
@@ -83,7 +78,7 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
             count = len(state.problems)
             mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
             fact = f"There is no valid policy of limits ({mistakes} in {Path(self.policy_file).name})"
-            raise refusal(fact, reason="policy", status_code=503)
+            raise refused(f"{fact}. {_ASK}", reason="policy", status_code=503)
         return state.policy
 
     async def _read(self) -> State:
@@ -98,9 +93,8 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         finally:
             del self._readings[self.policy_file]
         if state.problems:
-            told = "\n".join(map(str, state.problems))
             what = "every spawn is refused" if state.policy is None else "the last good one stays in force"
-            self.log.error("The policy can't be used, so %s:\n%s", what, told)
+            self.log.error("The policy can't be used, so %s:\n%s", what, "\n".join(map(str, state.problems)))
         elif state.policy is not None:
             self.log.info("The policy %s is in force (sha256 %.12s)", self.policy_file, state.policy.sha256)
         return state
@@ -114,7 +108,9 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         try:
             self.entitlement = self._resolved(policy, Request.read(self.user_options))
         except RequestError as error:
-            self._forget_request()
+            # JupyterHub has kept it, and would give it to each later spawn that comes without one
+            self.user_options = self.orm_spawner.user_options = without_ours(self.user_options)
+            self.db.commit()
             raise refused(f"{error}.", reason="request", status_code=400) from error
         for place, (name, grant) in enumerate(self.entitlement.grants.items()):
             self.tell(f"{name} {tell(name, grant.value)}, from {grant.origin}", progress=10 + place)
@@ -124,25 +120,21 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         groups = [group.name for group in self.user.groups]
         return resolve(policy, self.user.name, groups, self.name, now=datetime.now(UTC), request=request)
 
-    def _forget_request(self) -> None:
-        # JupyterHub has kept it, and would give it to each later spawn that comes without one
-        self.user_options = self.orm_spawner.user_options = without_ours(self.user_options)
-        self.db.commit()
-
-    def refusal(self, fact: str, *, reason: str, **more: Any) -> SpawnException:
-        """`refusal`, naming whom the policy says to ask."""
-        return refusal(fact, reason=reason, contact=self.policy.contact if self.policy is not None else None, **more)
+    def refusal(self, fact: str, *, reason: str, status_code: int = 403, remedy: str = "") -> SpawnException:
+        """A spawn that is refused: fact, remedy, and whom the policy says to ask."""
+        contact = self.policy.contact if self.policy is not None else None
+        text = " ".join(filter(None, (f"{fact}.", remedy, f"Ask {contact}." if contact else _ASK)))
+        return refused(text, reason=reason, status_code=status_code)
 
     def get_env(self) -> dict[str, str]:
         """JupyterHub's environment; beside its `MEM_LIMIT` and `CPU_LIMIT` also `PIDS_LIMIT`, and hints for threads."""
         env: dict[str, str] = super().get_env()
-        limits = self.entitlement.limits if self.entitlement is not None else None
-        if limits is not None and limits.pids_limit is not None:
-            env["PIDS_LIMIT"] = str(limits.pids_limit)
-        if self.entitlement is not None:
-            given = env.keys() | self.image_variables
-            env |= thread_env.environment(self.entitlement, cpus=self.host_cpus, given=given)
-        return env
+        if self.entitlement is None:
+            return env
+        if (pids_limit := self.entitlement.limits.pids_limit) is not None:
+            env["PIDS_LIMIT"] = str(pids_limit)
+        given = env.keys() | self.image_variables
+        return env | thread_env.environment(self.entitlement, cpus=self.host_cpus, given=given)
 
     # -- what people see -----------------------------------------------------------------------------------------
 
@@ -194,7 +186,7 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
         return last if last in usual.sizes else usual.size
 
     async def room(self, policy: Policy) -> tuple[Amount, ...] | None:
-        """What the host has for servers; `None`: it can't be told. Spawners of an engine that can, do."""
+        """What the host has for servers; `None`: it is not known. Spawners of an engine that can tell, do."""
         del policy
         return ()
 

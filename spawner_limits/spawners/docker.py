@@ -25,20 +25,21 @@ from spawner_limits.errors import UnreachableError
 from spawner_limits.policy.capacity import RETRY_S, room
 from spawner_limits.spawners import hub_compat, notebook, overrides
 from spawner_limits.spawners.admission import FullError
-from spawner_limits.spawners.attestation import Attestation
+from spawner_limits.spawners.attestation import attest_server
 from spawner_limits.spawners.base import LimitedSpawner
+from spawner_limits.spawners.container_renewal import renew_kept_container
 from spawner_limits.spawners.engine_threads import TIMEOUT_S
 from spawner_limits.spawners.exit_messages import ExitMessages
 from spawner_limits.spawners.hardening import hardening, loosened
+from spawner_limits.spawners.host_protection import HostProtection
 from spawner_limits.spawners.hub_state import HubState
-from spawner_limits.spawners.kept_container import KeptContainer
 from spawner_limits.spawners.orphan_cleanup import OrphanCleanup
-from spawner_limits.spawners.parent_cgroup import ParentCgroup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 
     from spawner_limits.engines.enforcement import Enforcement
+    from spawner_limits.limits import Limits
     from spawner_limits.policy.capacity import Amount, Full
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Host, Policy
@@ -80,9 +81,7 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **traits: Any) -> None:
         super().__init__(*arguments, **traits)
         self.orphans = OrphanCleanup(self)
-        self.kept_container = KeptContainer(self)
-        self.parent = ParentCgroup(self)
-        self.attestation = Attestation(self)
+        self.protection = HostProtection(self)
         self.exits = ExitMessages(self)
 
     @cached_property
@@ -97,20 +96,21 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
     async def start(self) -> tuple[str, int]:
         """Start the server inside its limits. SpawnException when they can't be had.
 
-        1. What it may use is decided, and put into Docker's words (`_decide`).
-        2. What an earlier hub has left of it is ended; a container that was kept is brought to what it may use.
-        3. Room for it is looked for, and held.
-        4. Its user is told why it was not there.
-        5. DockerSpawner pulls the image (`pull_image`), makes the container (`create_object`, whose last step is
-           `docker("create_container")`) and starts it (`start_object`: room, notebook, parent cgroup, start, attest).
-        6. It is watched for its end.
+        1. What it may use is decided, and put into Docker's words.
+        2. What an earlier hub has left of it is ended.
+        3. A container that was kept gets today's limits, or another name.
+        4. Room for it is looked for, and reserved until its container can be seen.
+        5. Its user is told why it was not there.
+        6. DockerSpawner starts it, and calls back `pull_image`; where there is no container, `create_object`, and in it
+           `docker("create_container")`; `start_object`. They stand below, in this order.
+        7. Its user's page waits for an answer only as long as it lives.
         """
         self.orphans.started()
         async with self._refusals():
             entitlement = await self._decide()
             await self.orphans.before_start()
-            await self.kept_container.bring_to(entitlement)
-            reserved = self.state.places.taken(entitlement, self.container_name, self._host())
+            await renew_kept_container(self, entitlement)
+            reserved = self.state.admission.reserved(entitlement, self.container_name, self._host())
             async with reserved, self._failing_clean():
                 await self.exits.begin()
                 started: tuple[str, int] = await super().start()
@@ -138,7 +138,7 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
 
     @asynccontextmanager
     async def _failing_clean(self) -> AsyncIterator[None]:
-        """Of a start that fails no container is left that never ran; and an OOM kill is told as its cause."""
+        """Of a start that fails no container is left that never ran; and an OOM kill is shown as its cause."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001  raised again; also where the hub loses patience and cancels it
@@ -156,13 +156,13 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
         entitlement = await self.entitle()
         info = await self.state.threads.run(self.state.engine.info)
         self.enforcement = translate(entitlement.limits, version=info.cgroup_version, page_size_bytes=mmap.PAGESIZE)
-        self._refuse_what_cannot(entitlement)
+        self._refuse_what_cannot(entitlement, self.enforcement)
         await self._tell_shares(entitlement)
         return entitlement
 
-    def _refuse_what_cannot(self, entitlement: Entitlement) -> None:
-        """Refuse what Docker can't hold, unless the policy says that it is best effort: then it is told."""
-        for field, why in self._enforced().cannot.items():
+    def _refuse_what_cannot(self, entitlement: Entitlement, enforcement: Enforcement) -> None:
+        """Refuse what Docker can't hold, unless the policy says that it is best effort: then its user is told."""
+        for field, why in enforcement.cannot.items():
             fact = f"{field} (from {entitlement.grants[field].rule}) can't be held: {why}"
             if self.policy is None or field not in self.policy.best_effort:
                 raise self.refusal(fact, reason="cannot")
@@ -181,10 +181,11 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
             beside = f"{share.part:.1%} of a CPU that one busy server without shares wants too"
             self.tell(f"cpu_shares {shares}: {beside} (weight {share.weight} to {share.ordinary}{by})")
 
-    def _enforced(self) -> Enforcement:
-        if self.enforcement is None:  # start() was bypassed: nothing may run without limits
+    def _decided(self) -> tuple[Entitlement, Enforcement]:
+        """What `_decide` decided. SpawnException where `start` was bypassed: nothing may run without limits."""
+        if self.entitlement is None or self.enforcement is None:
             raise self.refusal("No limits were decided for this server", reason="limits")
-        return self.enforcement
+        return self.entitlement, self.enforcement
 
     # -- what DockerSpawner calls back, in this order ------------------------------------------------------------
 
@@ -197,36 +198,49 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
             raise
 
     async def create_object(self) -> dict[str, Any]:
-        """Create the container with the policy's limits, whatever else the hub's configuration says."""
+        """Make the container with the policy's limits. SpawnException where the hub's configuration has other ones.
+
+        Traits and host config are set for this creation alone, so that the server's MEM_LIMIT and CPU_LIMIT agree with
+        its container, and the next spawn sees what the configuration really says.
+        """
         if self.enforcement is None or self.entitlement is None:  # called without start()
             await self._decide()
-        ours = overrides.traits(self._limits())
-        self._refuse_override(overrides.by_traits(self._limits(), {trait: getattr(self, trait) for trait in ours}))
+        entitlement, enforcement = self._decided()
+        limits, engine = entitlement.limits, self.state.engine
         theirs = await self._awaited(self.extra_host_config)
-        self._refuse_override(overrides.unusable(self.client, self._render_templates(theirs)), remedy="")
-        more = await self._awaited(self.extra_create_kwargs)
-        self._refuse_override(overrides.unknown_to_create(self.client, more), remedy="")
-        # the SDK reads "8g" and the like
-        said = self.client.create_host_config(**self._render_templates(theirs))
-        self._refuse_override(overrides.by_host_config(self._enforced(), self._limits(), said))
-        engine = self.state.engine
+        await self._refuse_overrides(limits, enforcement, theirs)
+        # for the environment: see LimitedSpawner.get_env
         self.host_cpus = (await self.state.threads.run(engine.info)).cores
         self.image_variables = await self.state.threads.run(engine.variables, self.image)
-        host_config = {**theirs, **self._hardened(theirs), **await self.parent.option(theirs), **self._enforced().ask}
-        with self._holding(**ours, extra_host_config=host_config):
+        hardened = self._hardened(theirs, limits)
+        host_config = {**theirs, **hardened, **await self.protection.option(theirs), **enforcement.ask}
+        with self._holding(**overrides.traits(limits), extra_host_config=host_config):
             created: dict[str, Any] = await super().create_object()
         return created
 
+    async def _refuse_overrides(self, limits: Limits, enforcement: Enforcement, theirs: Mapping[str, Any]) -> None:
+        """SpawnException where the hub's configuration can't be used, or would change a limit."""
+        configured = {trait: getattr(self, trait) for trait in overrides.traits(limits)}
+        self._refuse_override(overrides.by_traits(limits, configured))
+        rendered = self._render_templates(theirs)
+        self._refuse_override(overrides.unusable(self.client, rendered), remedy="")
+        more = await self._awaited(self.extra_create_kwargs)
+        self._refuse_override(overrides.unknown_to_create(self.client, more), remedy="")
+        # the SDK reads "8g" and the like
+        sent = self.client.create_host_config(**rendered)
+        self._refuse_override(overrides.by_host_config(enforcement, limits, sent))
+
     def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call the engine. A container's creation passes here last: what is sent is compared with the policy."""
+        """Call the engine. A container's creation passes here last: what is sent gets our labels, and is compared."""
         if method in _READS:
             return asyncio.ensure_future(
                 self.state.threads.run(lambda: getattr(self.state.engine.api, method)(*args, **kwargs))
             )
         if method != "create_container":
             return super().docker(method, *args, **kwargs)
-        kwargs["labels"] = {**(kwargs.get("labels") or {}), **self._labels()}
-        self._refuse_override(overrides.by_what_is_sent(self._enforced(), kwargs["host_config"]), remedy="")
+        entitlement, enforcement = self._decided()
+        kwargs["labels"] = {**(kwargs.get("labels") or {}), **self._labels(entitlement)}
+        self._refuse_override(overrides.by_what_is_sent(enforcement, kwargs["host_config"]), remedy="")
         return asyncio.ensure_future(self._created(super().docker(method, *args, **kwargs)))
 
     async def _created(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
@@ -239,38 +253,39 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
     async def start_object(self) -> None:
         """Look whether there still is room, copy the notebook into the container, start it, and attest its limits."""
         if self.entitlement is not None:
-            await self.state.places.check(self.entitlement, self.container_name, self._host())
+            await self.state.admission.check(self.entitlement, self.container_name, self._host())
         if self.copy_notebook:
             await self._copy_notebook()
         self.tell(f"Starting with {self.summary()}", progress=50)
-        await self.parent.hold()
+        await self.protection.hold()
         await super().start_object()
         self.exits.watch()
         await self.attest_limits()
-        await self.parent.look()
+        await self.protection.look()
 
     async def attest_limits(self) -> None:
         """Compare what the Linux kernel shows with what was asked for. SpawnException where it differs."""
         if self.attest:
-            await self.attestation.attest(self._enforced().expect)
+            await attest_server(self, self._decided()[1].expect)
 
     # -- while it runs, and at its end ---------------------------------------------------------------------------
 
     async def poll(self) -> int | str | None:
         """`None` while it runs; else how it ended, in words after DockerSpawner's own; 0: as its user wanted it."""
+        status: int | str | None
         was_cut_short = await self.orphans.before_poll()
         self.exits.is_there()
         try:
-            status: int | str | None = await super().poll()
+            status = await super().poll()
         except (requests.RequestException, UnreachableError, TimeoutError) as error:
-            told = self.exits.without_an_answer(error)
+            status = self.exits.without_an_answer(error)
         else:
             if status is None:
                 self.exits.watch()
                 return None
-            told = await self.exits.status(status)
+            status = await self.exits.status(status)
         # `None`: it could not be ended
-        return self.orphans.interrupted() if was_cut_short and told is not None else told
+        return self.orphans.interrupted() if was_cut_short and status is not None else status
 
     async def stop(self, now: bool = False) -> None:
         """Stop it, as its user or the hub wants."""
@@ -285,8 +300,8 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
     async def get_options_form(self) -> str:
         """The form before a start, if there is one, below why the server is not there."""
         form: str = await super().get_options_form()
-        told = await self.told_end()
-        return f'<p id="last-end" class="alert alert-warning">{escape(told)}</p>{form}' if form and told else form
+        text = await self.told_end()
+        return f'<p id="last-end" class="alert alert-warning">{escape(text)}</p>{form}' if form and text else form
 
     def get_state(self) -> dict[str, Any]:
         """JupyterHub keeps it over its own restarts."""
@@ -314,17 +329,14 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
         """What the engine's host has for servers; `None` when the engine does not answer."""
         if policy.host is None:
             return ()
-        places = self.state.places
+        admission = self.state.admission
         try:
-            return room(policy.host, await places.machine(), await places.holdings())
+            return room(policy.host, await admission.machine(), await admission.holdings())
         except (RefusedError, UnreachableError, TimeoutError) as error:
             self.log.warning("The engine does not say what its host has left: %s", error)
             return None
 
     # -- what goes into the container's creation -----------------------------------------------------------------
-
-    def _limits(self) -> Any:
-        return self.entitlement.limits if self.entitlement is not None else None
 
     def _refuse_override(self, fact: str, *, remedy: str = overrides.REMEDY) -> None:
         if fact:
@@ -334,15 +346,15 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
         value = self._eval_if_callable(setting)
         return dict((await value if asyncio.iscoroutine(value) or asyncio.isfuture(value) else value) or {})
 
-    def _hardened(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    def _hardened(self, theirs: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         if not self.harden:
             return {}
         self.state.warn(loosened(theirs))
-        return hardening(theirs, self._limits().mem_limit)
+        return hardening(theirs, limits.mem_limit)
 
     @contextmanager
     def _holding(self, **values: Any) -> Iterator[None]:
-        """Set traits for one creation only, so that the next spawn sees what the configuration really says."""
+        """Set traits for the time of the block."""
         before = {name: getattr(self, name) for name in values}
         try:
             for name, value in values.items():
@@ -352,14 +364,12 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
             for name, value in before.items():
                 setattr(self, name, value)
 
-    def _labels(self) -> dict[str, str]:
-        if self.entitlement is None:
-            return {}
+    def _labels(self, entitlement: Entitlement) -> dict[str, str]:
         given = {
             labels.USER: self.user.name,
             labels.SERVER: self.name,
-            labels.POLICY: self.entitlement.policy_sha256,
-            labels.ENTITLEMENT: self.entitlement.to_json(),
+            labels.POLICY: entitlement.policy_sha256,
+            labels.ENTITLEMENT: entitlement.to_json(),
         }
         given |= {labels.HUB: hub} if (hub := hub_compat.hub_identity(self)) else {}
         return given | ({labels.NOTEBOOK: str(self._place().notebook)} if self.copy_notebook else {})

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.spawner import SpawnException
 
-from spawner_limits.lifecycle.exit_reason import OomKill, Owned, ServerExit, oom_line
+from spawner_limits.lifecycle.exit_reason import OomKill, ServerContainer, ServerExit, oom_line
 from spawner_limits.spawners.base import refused
 
 if TYPE_CHECKING:
-    from spawner_limits.lifecycle.oom_watcher import News
+    from spawner_limits.lifecycle.watched_container import News
     from spawner_limits.spawners.docker import LimitedDockerSpawner
 
 _END_S = 5
@@ -54,21 +54,21 @@ class ExitMessages:
             self._container = spawner.object_id
             loop = asyncio.get_running_loop()
             self._ended = loop.create_future()
-            spawner.state.watcher.watch(self._owned(), lambda news: self._pass_on(loop, news))
+            spawner.state.watcher.watch(self._server(), lambda news: self._pass_on(loop, news))
 
-    def _owned(self) -> Owned:
-        return Owned(container=self._container, user=self._spawner.user.name, server=self._spawner.name)
+    def _server(self) -> ServerContainer:
+        return ServerContainer(container=self._container, user=self._spawner.user.name, server=self._spawner.name)
 
     def _pass_on(self, loop: asyncio.AbstractEventLoop, news: News) -> None:
         """From the watcher's thread to the hub's."""
-        with suppress(RuntimeError):  # the hub has stopped
-            loop.call_soon_threadsafe(self._begin_to_hear, news)
 
-    def _begin_to_hear(self, news: News) -> None:
-        task = asyncio.ensure_future(self._hear(news))
-        tasks = self._spawner.state.tasks
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        def hear() -> None:
+            task, tasks = asyncio.ensure_future(self._hear(news)), self._spawner.state.tasks
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        with suppress(RuntimeError):  # the hub has stopped
+            loop.call_soon_threadsafe(hear)
 
     def wait_no_longer_than_it_lives(self) -> None:
         """Have the hub stop waiting for an answer as soon as the container has ended; it would wait `http_timeout`."""
@@ -155,7 +155,7 @@ class ExitMessages:
             return None
         watcher = self._spawner.state.watcher
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(watcher.end(self._owned())), _END_S)
+            return await asyncio.wait_for(asyncio.wrap_future(watcher.end(self._server())), _END_S)
         except TimeoutError:
             return None
 
@@ -173,14 +173,10 @@ class ExitMessages:
         """Why the server is not there, for its user; `None`: there is nothing to explain. The time is the hub's."""
         if self.last is None:
             return None
-        return self.last.for_user(await self._contact(), now=datetime.now().astimezone())
-
-    async def _contact(self) -> str | None:
-        try:
-            contact: str | None = (await self._spawner.current_policy()).contact
-        except SpawnException:  # no valid policy
-            return None
-        return contact
+        contact: str | None = None
+        with suppress(SpawnException):  # no valid policy
+            contact = (await self._spawner.current_policy()).contact
+        return self.last.for_user(contact, now=datetime.now().astimezone())
 
     def kept(self) -> dict[str, Any]:
         """For the spawner's state, which JupyterHub keeps over its own restarts."""

@@ -1,7 +1,7 @@
 """What a container gets beside its limits, so that whoever is in it harms nobody else. Pure.
 
 What the administrator's own `extra_host_config` says, wins. None of it is one of the user's limits, so what can't be
-had is told in the hub's log, once, and refuses no spawn.
+had is said in the hub's log, once, and refuses no spawn.
 """
 
 from __future__ import annotations
@@ -38,23 +38,14 @@ def hardening(theirs: Mapping[str, Any], mem_limit: int | None) -> dict[str, Any
     }
     added = {key: value for key, value in ours.items() if key not in theirs}
     options = theirs.get("security_opt")
-    if options and not any(str(one).startswith(_NO_NEW_PRIVILEGES) for one in options):
+    if options and not any(str(option).startswith(_NO_NEW_PRIVILEGES) for option in options):
         added["security_opt"] = [*options, _NO_NEW_PRIVILEGES]
     return added
 
 
 def loosened(theirs: Mapping[str, Any]) -> tuple[str, ...]:
     """What the administrator's host config says in place of the hardening, for the log."""
-    own = {key: theirs[key] for key in hardening({}, None) if key in theirs and key not in hardening(theirs, None)}
-    reaches = ((key, *row) for key, row in _REACHES_OUT.items())
-    return (
-        *(
-            f"extra_host_config has {key} {value!r}, which counts instead of the hardening's"
-            for key, value in own.items()
-        ),
-        *(
-            f"extra_host_config has {key} {value!r}: a server {does}"
-            for key, value, does in reaches
-            if theirs.get(key) == value
-        ),
-    )
+    own = [key for key in hardening({}, None) if key in theirs and key not in hardening(theirs, None)]
+    effects = dict.fromkeys(own, ", which counts instead of the hardening's")
+    effects |= {key: f": a server {does}" for key, (value, does) in _REACHES_OUT.items() if theirs.get(key) == value}
+    return tuple(f"extra_host_config has {key} {theirs[key]!r}{effect}" for key, effect in effects.items())

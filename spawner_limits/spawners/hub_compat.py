@@ -8,14 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyterhub import orm
 
 from spawner_limits.lifecycle.orphans import Claim
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _AT_WORK = frozenset({"spawn", "stop", "rename"})
 """what `Spawner.pending` says while the hub itself changes a server; "check": it only looks"""
@@ -23,17 +20,15 @@ _AT_WORK = frozenset({"spawn", "stop", "rename"})
 
 def claims(spawner: Any) -> tuple[Claim, ...]:
     """What the spawner's hub has, by its database, and what it is at just now."""
-    at_work = set(_at_work(spawner))
+    at_work = {
+        (user.name, other.name)
+        for user in spawner.user.settings["users"].values()
+        for other in user.spawners.values()
+        if other.pending in _AT_WORK
+    }
     rows = spawner.user.db.query(orm.Spawner).filter(orm.Spawner.server != None)  # noqa: E711  SQLAlchemy's word for it
     noted = (_claim(row) for row in rows if (row.user.name, row.name) not in at_work)
     return (*noted, *(Claim(user=user, server=server) for user, server in at_work))
-
-
-def _at_work(spawner: Any) -> Iterator[tuple[str, str]]:
-    for user in spawner.user.settings["users"].values():
-        for other in user.spawners.values():
-            if other.pending in _AT_WORK:
-                yield user.name, other.name
 
 
 def _claim(row: Any) -> Claim:
@@ -53,7 +48,7 @@ def _is_handed_over(row: Any) -> bool:
 
 
 def hub_identity(spawner: Any) -> str:
-    """Which hub this is, over its restarts, told by its secret and its database; empty where neither is kept."""
+    """Which hub this is, over its restarts, by its secret and its database; empty where neither is kept."""
     settings = getattr(spawner.user, "settings", None) or {}
     secret, database = settings.get("cookie_secret"), _database(getattr(spawner.user, "db", None))
     if not secret or not database:

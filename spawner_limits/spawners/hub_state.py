@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from spawner_limits.clients.docker import DockerEngine, LocalSnapshots
-from spawner_limits.lifecycle.oom_watcher import Watcher
+from spawner_limits.lifecycle.oom_watcher import OomWatcher
 from spawner_limits.lifecycle.records import usual
-from spawner_limits.spawners.admission import Places
+from spawner_limits.spawners.admission import Admission
 from spawner_limits.spawners.engine_threads import EngineThreads
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from logging import Logger
     from typing import Any
 
-    from spawner_limits.lifecycle.cgroup_parent import Parent
+    from spawner_limits.lifecycle.cgroup_parent import CgroupParent
     from spawner_limits.lifecycle.records import Records
     from spawner_limits.spawners.notebook import Bare
     from spawner_limits.spawners.orphan_cleanup import Cleanup
@@ -36,12 +36,13 @@ class HubState:
         self.records = records or usual()
         """what happened to each container's limits"""
         self.threads = EngineThreads()
-        self.places = Places(self.engine, self.threads, self.records)
+        self.admission = Admission(self.engine, self.threads, self.records)
         self.bare_images: set[Bare] = set()
         """images that have none of our files in them"""
-        self.parents: dict[str, Parent] = {}
-        """the cgroups above all servers, by their names"""
-        self.parents_seen: set[Any] = set()
+        self.cgroup_parents: dict[str, CgroupParent] = {}
+        """by their names"""
+        self.protected: set[Any] = set()
+        """parent cgroups, networks and caps that were found in order"""
         self.cleanup: asyncio.Task[Cleanup] | None = None
         """of what an earlier process of the hub has left"""
         self.tasks: set[asyncio.Task[None]] = set()
@@ -59,9 +60,9 @@ class HubState:
         return cls._known[address]
 
     @cached_property
-    def watcher(self) -> Watcher:
+    def watcher(self) -> OomWatcher:
         """Sees OOM kills and ends; its threads start at first use."""
-        return Watcher(self.engine, self.records, self.log)
+        return OomWatcher(self.engine, self.records, self.log)
 
     def warn(self, problems: Iterable[str]) -> None:
         """Each in the hub's log, once: they hold for every server."""

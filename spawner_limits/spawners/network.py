@@ -36,10 +36,18 @@ def users_network(name: str = NETWORK, *, root: Path = Path("/")) -> tuple[str, 
         engine.close()
     if network is None:
         raise UsageError(f"the network {name} was removed as soon as it was made; start the hub again")
-    _refuse_open(network)
+    driver = network["Driver"]
+    if driver != "bridge" or is_open(network):
+        what = f"{ICC} is not false" if driver == "bridge" else f"its driver is {driver}, not bridge"
+        raise UsageError(
+            f"on the network {name} servers would reach one another ({what}); remove it when no container uses it "
+            f"(docker network rm {name}), and it is made anew, or give users_network() another name"
+        )
     if (problem := unfiltered(root)) is not None:
         print(f"spawner-limits: {problem}", file=sys.stderr)  # noqa: T201
-    return name, _address(network)
+    config = next(config for config in network["IPAM"]["Config"] if ":" not in config["Subnet"])
+    # left to itself, Docker takes the subnet's first address, and some versions do not say so
+    return name, str(config.get("Gateway") or next(ip_network(config["Subnet"]).hosts()))
 
 
 def unfiltered(root: Path = Path("/")) -> str | None:
@@ -56,19 +64,3 @@ def unfiltered(root: Path = Path("/")) -> str | None:
 def is_open(network: Mapping[str, Any]) -> bool:
     """Whether containers reach one another on a network, as the engine tells of it."""
     return network["Driver"] == "bridge" and (network["Options"] or {}).get(ICC) != "false"
-
-
-def _refuse_open(network: Mapping[str, Any]) -> None:
-    name, driver = network["Name"], network["Driver"]
-    if driver != "bridge" or is_open(network):
-        what = f"{ICC} is not false" if driver == "bridge" else f"its driver is {driver}, not bridge"
-        raise UsageError(
-            f"on the network {name} servers would reach one another ({what}); remove it when no container uses it "
-            f"(docker network rm {name}), and it is made anew, or give users_network() another name"
-        )
-
-
-def _address(network: Mapping[str, Any]) -> str:
-    config = next(one for one in network["IPAM"]["Config"] if ":" not in one["Subnet"])
-    # left to itself, Docker takes the subnet's first address, and some versions do not say so
-    return str(config.get("Gateway") or next(ip_network(config["Subnet"]).hosts()))

@@ -36,15 +36,14 @@ def limits(offer: Entitlement) -> list[tuple[str, str]]:
 
 def reasons(offer: Entitlement) -> str:
     """`memory and CPU from size small; processes from defaults`."""
-    told: dict[str, list[str]] = {}
+    resources: dict[str, list[str]] = {}
     for name in REQUESTABLE:
         if name in offer.grants:
-            told.setdefault(why(name, offer.grants[name]), []).append(FIELDS[name].words)
-    return "; ".join(f"{_listed(resources)} {reason}" for reason, resources in told.items())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+            resources.setdefault(why(name, offer.grants[name]), []).append(FIELDS[name].words)
+    listed = {
+        reason: " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) for reason, names in resources.items()
+    }
+    return "; ".join(f"{names} {reason}" for reason, names in listed.items())
 
 
 def shared(offers: Sequence[Entitlement]) -> list[tuple[str, str, str]]:
@@ -58,16 +57,17 @@ def shared(offers: Sequence[Entitlement]) -> list[tuple[str, str, str]]:
 def why(name: str, grant: Grant) -> str:
     """`from group research until 2026-12-31 17:00 UTC (lowered from 8.00 GiB by ceiling)`."""
     until = f" until {show_until(grant.until)}" if grant.until is not None else ""
-    told = f"from {grant.rule}{until}"
+    origin = f"from {grant.rule}{until}"
     if grant.clamped_by is None:
-        return told
-    return f"{told} (lowered from {tell(name, grant.clamped_from)} by {grant.clamped_by})"
+        return origin
+    return f"{origin} (lowered from {tell(name, grant.clamped_from)} by {grant.clamped_by})"
 
 
 def too_large(offer: Entitlement, room: Sequence[Amount] | None) -> str:
     """Of which resource the host has too little left for a size; empty where it fits."""
     asked = {amount: getattr(offer.limits, LIMITS[amount.resource]) for amount in room or ()}
-    return " and ".join(one.resource for one, value in asked.items() if value is not None and not one.fits(value))
+    short = (amount for amount, value in asked.items() if value is not None and not amount.fits(value))
+    return " and ".join(amount.resource for amount in short)
 
 
 @cache

@@ -6,7 +6,7 @@ They are hints: a variable that the image or the hub's configuration sets is lef
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spawner_limits import units
 
@@ -53,12 +53,6 @@ def threads(limits: Limits, cpus: int | None = None) -> int | None:
     most = [] if limits.cpu_limit is None else [math.ceil(limits.cpu_limit)]
     most += [] if limits.cpuset_cpus is None else [len(units.cpus_in(limits.cpuset_cpus))]
     return min(most + ([] if cpus is None else [cpus])) if most else None
-
-
-def variables(image: Mapping[str, Any]) -> frozenset[str]:
-    """The variables that an image sets. `image`: what `docker image inspect` says."""
-    told = (image.get("Config") or {}).get("Env") or ()
-    return frozenset(one.partition("=")[0] for one in told)
 
 
 def _java(limits: Limits, count: int | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spawner_limits import __version__, interrupt
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 MARGIN_S = 120
 """how much longer than its load a container of ours lives, should nobody be left to remove it"""
 ENDED = "the container ended before its load did"
+_NO_LOAD = Load(command=(), exit_code=None, oom_killed=None)
 _MOST_SHARES = 262_144
 """that the Linux kernel takes"""
 
@@ -116,7 +118,7 @@ class Prover:
         enforcement = self._translate(limits)
         if enforcement.cannot:
             raise UsageError("; ".join(f"{field}: {why}" for field, why in enforcement.cannot.items()))
-        given = ((one.field, tell(one.field, one.value)) for one in enforcement.expect)
+        given = ((expected.field, tell(expected.field, expected.value)) for expected in enforcement.expect)
         origins = tuple(Origin(field=field, value=value, rule="the command line") for field, value in given)
         subject = _Subject(name=image, limits=limits, origins=origins, enforcement=enforcement)
         trials = [self._own_container(image, subject, command, enforcement.ask)]
@@ -140,23 +142,23 @@ class Prover:
     def _server(self, user: str, container: Container) -> Trial:
         """A trial in a user's server, by what is in force there when it begins, and still when it ends."""
         entitlement = in_force(container)
-        trial = self._server_trial(user, container, entitlement)
+        origins = tuple(
+            Origin(field=name, value=tell(name, grant.value), rule=grant.origin)
+            for name, grant in entitlement.grants.items()
+            if name in FIELDS
+        )
+        enforcement = self._translate(entitlement.limits)
+        subject = _Subject(name=user, limits=entitlement.limits, origins=origins, enforcement=enforcement)
+        path = container.labels.get(labels.NOTEBOOK)
+        if path is None:
+            trial = self._idle_trial(
+                container, subject, "the hub copies no notebook into this server (copy_notebook is off)"
+            )
+        else:
+            trial = self._trial(container, subject, execution(path))
         if in_force(container).limits == entitlement.limits:
             return trial
         return _unknown(trial, "its limits were changed while it was pressed; press again")
-
-    def _server_trial(self, user: str, container: Container, entitlement: Entitlement) -> Trial:
-        subject = _Subject(
-            name=user,
-            limits=entitlement.limits,
-            origins=_origins(entitlement),
-            enforcement=self._translate(entitlement.limits),
-        )
-        path = container.labels.get(labels.NOTEBOOK)
-        if path is None:
-            problem = "the hub copies no notebook into this server (copy_notebook is off)"
-            return self._idle_trial(container, subject, problem)
-        return self._trial(container, subject, execution(path))
 
     def _own_container(
         self, image: str, subject: _Subject, command: Sequence[str], host_config: Mapping[str, Any]
@@ -183,13 +185,9 @@ class Prover:
 
     def _control(self, trial: Trial, image: str, command: Sequence[str]) -> Trial:
         """The same load, promised the same limits, in a container that has none of them."""
-        limits = Limits(**{one.field: one.value for one in trial.expect})  # type: ignore[arg-type]  # fields, one by one
+        limits = Limits(**{expected.field: expected.value for expected in trial.expect})  # type: ignore[arg-type]  # fields
         subject = _Subject(
-            name=trial.subject,
-            limits=limits,
-            origins=trial.limits,
-            enforcement=self._translate(limits),
-            control=True,
+            name=trial.subject, limits=limits, origins=trial.limits, enforcement=self._translate(limits), control=True
         )
         self.watch.say(f"{trial.subject}: control, the same load in a container without these limits")
         # whatever the load, the host must survive it
@@ -226,12 +224,7 @@ class Prover:
         return replace(evidence, load=Load(command=press.called, exit_code=first.exit_code, oom_killed=None))
 
     def _followed(
-        self,
-        container: Container,
-        reader: Reader,
-        subject: _Subject,
-        commands: Sequence[Sequence[str]],
-        seconds: float,
+        self, container: Container, reader: Reader, subject: _Subject, commands: Sequence[Sequence[str]], seconds: float
     ) -> tuple[list[Command], Evidence]:
         """Loads side by side, and what was read from before they began until after they were ended."""
         guard = Guard(self.engine.cgroup(container), container.pid, interrupt.pause)
@@ -245,14 +238,14 @@ class Prover:
             interrupt.check()
 
         def over() -> bool:
-            return self.engine.deadline.passed or not any(one.running for one in loads)
+            return self.engine.deadline.passed or not any(load.running for load in loads)
 
         sampler = Sampler(sources=[Source(reader=reader, look=guard.look)], pause=wait)
         taken = [*sampler.limits()]
         try:
-            loads += [Command(self.engine, container, one) for one in commands]
-            for (one,) in sampler.follow(seconds=seconds, over=over):
-                taken.append(one)
+            loads += [Command(self.engine, container, command) for command in commands]
+            for (snapshot,) in sampler.follow(seconds=seconds, over=over):
+                taken.append(snapshot)
                 self.watch.sample(subject.called, subject.limits, taken)
             for load in loads:
                 if load.running:
@@ -262,8 +255,7 @@ class Prover:
                 load.stop()
         interrupt.pause(INTERVAL_S)
         taken += sampler.limits()
-        none = Load(command=(), exit_code=None, oom_killed=None)
-        return loads, self._evidence(taken, none, guard)
+        return loads, self._evidence(taken, _NO_LOAD, guard)
 
     def _pressed_again(self, container: Container, reader: Reader, subject: _Subject, trial: Trial) -> Trial:
         """Press by loads of our own what the notebook does not press, and again what others kept from being pressed.
@@ -282,9 +274,9 @@ class Prover:
 
     def _with(self, trial: Trial, press: presses.Press, evidence: Evidence, count: int) -> Trial:
         """The trial, with the verdicts of one more press in place of those that were UNKNOWN."""
-        expect = [one for one in trial.expect if one.field in press.fields]
-        found = {one.field: replace(one, presses=count) for one in judge(expect, evidence)}
-        verdicts = (found.get(one.field, one) if presses.is_open(trial, one) else one for one in trial.verdicts)
+        expect = [expected for expected in trial.expect if expected.field in press.fields]
+        new = {verdict.field: replace(verdict, presses=count) for verdict in judge(expect, evidence)}
+        verdicts = (new.get(old.field, old) if presses.is_open(trial, old) else old for old in trial.verdicts)
         return replace(trial, verdicts=tuple(verdicts))
 
     def _evidence(self, taken: Sequence[Snapshot], load: Load, guard: Guard) -> Evidence:
@@ -297,25 +289,26 @@ class Prover:
         )
 
     def _load(self, container: Container, command: Sequence[str], running: Command) -> Load:
-        record = self._record(container)
-        problem = running.problem if record["Running"] else ENDED
+        state = self._state(container)
+        problem = running.problem if state["Running"] else ENDED
         if problem is None and running.exit_code:
             last = complaint(running.stdout, running.stderr)
             problem = f"the load ended with exit code {running.exit_code}" + (f": {last}" if last else "")
         return Load(
             command=called(command),
             exit_code=running.exit_code,
-            oom_killed=record["OOMKilled"],
+            oom_killed=state["OOMKilled"],
             said=said(running.stdout),
             problem=problem,
         )
 
-    def _record(self, container: Container) -> Mapping[str, Any]:
+    def _state(self, container: Container) -> Mapping[str, Any]:
         """What the engine says of the container's state; it may be gone, and forgotten."""
         try:
-            return self.engine.docker.state(container.id)
+            state: Mapping[str, Any] = self.engine.docker.inspected(container.id)["State"]
         except GoneError:
             return {"Running": False, "OOMKilled": None}
+        return state
 
     def _contest(self, container: Container, subject: _Subject) -> Contest | None:
         if "cpu_shares" not in subject.enforcement.ask:
@@ -333,7 +326,7 @@ class Prover:
         cgroup = self.engine.cgroup(container)
         guard = Guard(cgroup, container.pid, interrupt.pause)
         with Reader(cgroup) as reader:
-            load = Load(command=(), exit_code=None, oom_killed=None, problem=problem)
+            load = replace(_NO_LOAD, problem=problem)
             return _judged(subject, self._evidence([guard.look(reader.read_limits())], load, guard))
 
 
@@ -356,17 +349,9 @@ def _judged(subject: _Subject, evidence: Evidence) -> Trial:
 
 def _unknown(trial: Trial, why: str) -> Trial:
     """The trial, where what was pressed was another container in the end, or under other limits."""
-    unknown = (replace(one, outcome=Outcome.UNKNOWN, under_load=Outcome.UNKNOWN, reason=why) for one in trial.verdicts)
-    return replace(trial, verdicts=tuple(unknown))
+    unknown = partial(replace, outcome=Outcome.UNKNOWN, under_load=Outcome.UNKNOWN, reason=why)
+    return replace(trial, verdicts=tuple(map(unknown, trial.verdicts)))
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _origins(entitlement: Entitlement) -> tuple[Origin, ...]:
-    return tuple(
-        Origin(field=name, value=tell(name, grant.value), rule=grant.origin)
-        for name, grant in entitlement.grants.items()
-        if name in FIELDS
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spawner_limits.clients.engine import GoneError
+from spawner_limits.clients.engine import GoneError, whose
 from spawner_limits.engines import labels
 from spawner_limits.errors import UsageError
 from spawner_limits.policy.entitlement import Entitlement
@@ -31,24 +31,30 @@ def server_of(engine: Engine, hub: Hub, user: str, server: str = "") -> Containe
     """
     named = hub.container(user, server)
     try:
-        engine.docker.state(named)
+        engine.docker.inspected(named)
     except GoneError as error:
         raise UsageError(
-            f"the hub says that the server of {_whose(user, server)} is the container {named[:_SHORT]}, which is not "
+            f"the hub says that the server of {whose(user, server)} is the container {named[:_SHORT]}, which is not "
             f"on this engine{_others(engine, user, server)}; run verify on the machine that it runs on"
         ) from error
     found = engine.inspect(named)
     given = _given(engine, found)
     if labels.ENTITLEMENT not in given:
-        raise UsageError(f"the container {found.name} of {_whose(user, server)} {_without_limits(found)}")
+        why = "carries no limits: is it started by LimitedDockerSpawner?"
+        if labels.ENTITLEMENT in found.labels:
+            why = (
+                f"carries no limits but those that its image {found.image} has as a label ({labels.ENTITLEMENT}); "
+                "start it from an image without that label"
+            )
+        raise UsageError(f"the container {found.name} of {whose(user, server)} {why}")
     try:
-        told = Entitlement.from_json(given[labels.ENTITLEMENT])
+        entitlement = Entitlement.from_json(given[labels.ENTITLEMENT])
     except ValueError as error:
         raise UsageError(f"the label {labels.ENTITLEMENT} of the container {found.name}: {error}") from error
-    if (told.user, told.server) != (user, server):
+    if (entitlement.user, entitlement.server) != (user, server):
         raise UsageError(
-            f"the hub says that the container {found.name} is the server of {_whose(user, server)}, its labels say "
-            f"that of {_whose(told.user, told.server)}; stop that server, and have the hub start it anew"
+            f"the hub says that the container {found.name} is the server of {whose(user, server)}, its labels say that "
+            f"of {whose(entitlement.user, entitlement.server)}; stop that server, and have the hub start it anew"
         )
     return replace(found, labels=given)
 
@@ -80,21 +86,9 @@ def _given(engine: Engine, container: Container) -> Mapping[str, str]:
     return {name: text for name, text in container.labels.items() if its.get(name) != text}
 
 
-def _without_limits(container: Container) -> str:
-    if labels.ENTITLEMENT in container.labels:
-        return (
-            f"carries no limits but those that its image {container.image} has as a label ({labels.ENTITLEMENT}); "
-            "start it from an image without that label"
-        )
-    return "carries no limits: is it started by LimitedDockerSpawner?"
-
-
 def _others(engine: Engine, user: str, server: str) -> str:
     """Containers that say they are this server, and aren't: such as another hub's."""
     wanted = [f"{labels.USER}={user}", f"{labels.SERVER}={server}"]
-    names = sorted(one["Names"][0].lstrip("/") for one in engine.docker.listed(label=wanted, status=["running"]))
+    found = engine.docker.listed(label=wanted, status=["running"])
+    names = sorted(container["Names"][0].lstrip("/") for container in found)
     return f" (here, but not this hub's: {', '.join(names)})" if names else ""
-
-
-def _whose(user: str, server: str) -> str:
-    return f"{user}/{server}" if server else user

@@ -15,7 +15,7 @@ from spawner_limits.engines import labels
 from spawner_limits.lifecycle.records import usual
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
-from spawner_limits.spawners.admission import FullError, Places, look
+from spawner_limits.spawners.admission import Admission, FullError, look
 from spawner_limits.spawners.engine_threads import EngineThreads
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL
@@ -60,9 +60,9 @@ def clean(client):
 
 @contextmanager
 def hub():
-    """The places as one hub's process sees them."""
+    """The admission as one hub's process sees them."""
     engine = DockerEngine()
-    yield Places(engine, EngineThreads(), usual())
+    yield Admission(engine, EngineThreads(), usual())
     engine.close()
 
 
@@ -92,14 +92,14 @@ def test_a_label_that_can_not_be_read_is_no_way_round(client):
     assert (holding.user, holding.server, holding.mem_limit, holding.cpu_limit) == ("zoe", "lab", 96 * MIB, 0.25)
 
 
-async def start(client, places, policy, name):
+async def start(client, admission, policy, name):
     """Start a server as the spawner does: a place, the container, a second look. How it went."""
     container, given = f"{NAME}-{name}", entitlement(name, policy)
     try:
-        async with places.taken(given, container, policy.host):
+        async with admission.reserved(given, container, policy.host):
             await asyncio.to_thread(created, client, name, given.to_json())
             try:
-                await places.check(given, container, policy.host)
+                await admission.check(given, container, policy.host)
             except FullError:
                 await asyncio.to_thread(client.remove_container, container, force=True)
                 raise
@@ -114,11 +114,11 @@ def test_one_hub_fills_its_host_and_no_more(client, room):
     """Twelve spawns at one moment: as many start as there is room for."""
     policy = room_for(client, room)
 
-    async def burst(places):
-        return await asyncio.gather(*(start(client, places, policy, f"one{number}") for number in range(12)))
+    async def burst(admission):
+        return await asyncio.gather(*(start(client, admission, policy, f"one{number}") for number in range(12)))
 
-    with hub() as places:
-        assert sum(asyncio.run(burst(places))) == room
+    with hub() as admission:
+        assert sum(asyncio.run(burst(admission))) == room
     assert len(ours(client)) == room
 
 
@@ -139,27 +139,27 @@ def test_a_server_takes_its_own_place_again(client):
     """A container of the same name is not counted beside itself, and a place is given back when a start fails."""
     policy = room_for(client, 1)
 
-    async def twice(places):
+    async def twice(admission):
         given, container = entitlement("again", policy), f"{NAME}-again"
         with suppress(ZeroDivisionError):
-            async with places.taken(given, container, policy.host):
-                assert [one.container for one in await places.holdings() if one.user == "again"] == [container]
+            async with admission.reserved(given, container, policy.host):
+                assert [one.container for one in await admission.holdings() if one.user == "again"] == [container]
                 raise ZeroDivisionError
-        assert [one for one in await places.holdings() if one.user == "again"] == []
-        async with places.taken(given, container, policy.host):
-            await places.check(given, container, policy.host)
+        assert [one for one in await admission.holdings() if one.user == "again"] == []
+        async with admission.reserved(given, container, policy.host):
+            await admission.check(given, container, policy.host)
 
-    with hub() as places:
-        asyncio.run(twice(places))
+    with hub() as admission:
+        asyncio.run(twice(admission))
 
 
 def test_nothing_is_counted_where_the_policy_says_nothing(client):
     """Without `host` and `servers` the engine is not even asked."""
     policy = replace(room_for(client, 0), host=None)
-    places = Places(DockerEngine({"base_url": "tcp://127.0.0.1:1", "version": "1.41"}), EngineThreads(), usual())
+    admission = Admission(DockerEngine({"base_url": "tcp://127.0.0.1:1", "version": "1.41"}), EngineThreads(), usual())
 
     async def spawn():
-        async with places.taken(entitlement("free", policy), NAME, policy.host):
-            await places.check(entitlement("free", policy), NAME, policy.host)
+        async with admission.reserved(entitlement("free", policy), NAME, policy.host):
+            await admission.check(entitlement("free", policy), NAME, policy.host)
 
     asyncio.run(spawn())

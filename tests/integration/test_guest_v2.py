@@ -27,7 +27,7 @@ PROGRAM = """
 import json, os, subprocess, sys, time
 from pathlib import Path
 from spawner_limits.kernel.cgroups import find
-from spawner_limits.lifecycle.cgroup_parent import Caps, Parent, look, remove
+from spawner_limits.lifecycle.cgroup_parent import Caps, CgroupParent, look, remove
 
 def docker(*arguments):
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
@@ -38,7 +38,7 @@ def files():
 
 hog = "held = bytearray(b'1') * (150 << 20); print('held', flush=True); import time; time.sleep(100)"
 wanted = Caps(memory_bytes=256 << 20, processes=300, cores=0.5)
-parent = Parent("/users")
+parent = CgroupParent("/users")
 told = {"made": parent.hold(wanted, cores=1.0), "files": files()}
 container = docker("run", "-d", "--cgroup-parent", "/users", "--network", "none", "-m", "200m", "--cpus", "1",
                    sys.argv[1], "python3", "-c", hog)

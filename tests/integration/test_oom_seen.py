@@ -20,8 +20,8 @@ from docker.utils import kwargs_from_env
 import docker
 from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
-from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, Owned, ServerExit
-from spawner_limits.lifecycle.oom_watcher import Watcher
+from spawner_limits.lifecycle.exit_reason import RECENT, OomKill, ServerContainer, ServerExit
+from spawner_limits.lifecycle.oom_watcher import OomWatcher
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL
@@ -69,7 +69,7 @@ class Hub:
         """Begin to watch, as at the start of a hub."""
         arguments = {"version": "auto", "timeout": 20} | kwargs_from_env() | engine
         log = logging.getLogger("test")
-        self.watchers.append(Watcher(DockerEngine(arguments), self.records, log, kmsg=kmsg))
+        self.watchers.append(OomWatcher(DockerEngine(arguments), self.records, log, kmsg=kmsg))
         return self.watchers[-1]
 
     def start(self, watcher, command=("sleep", "600"), entrypoint=("tini", "-g", "--"), **config):
@@ -90,7 +90,7 @@ class Hub:
     @staticmethod
     def owned(container):
         """As the spawner knows it."""
-        return Owned(container=container, user="sam")
+        return ServerContainer(container=container, user="sam")
 
     def run(self, container, *command):
         """Run something in a container: exit code and output."""

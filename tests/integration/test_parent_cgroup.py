@@ -11,7 +11,7 @@ import docker.errors
 import pytest
 
 from spawner_limits.kernel.cgroups import Cgroup, cgroup_mounts, find, hierarchies
-from spawner_limits.lifecycle.cgroup_parent import CONTROLLERS, Caps, Parent, look, named, remove
+from spawner_limits.lifecycle.cgroup_parent import CONTROLLERS, Caps, CgroupParent, look, named, remove
 from spawner_limits.units import GIB, MIB
 from tests.conftest import MINIMAL
 
@@ -79,7 +79,7 @@ def read(name, controller, file):
 def test_the_kernel_has_the_caps(client, name):
     """What was written is what is read; a container below it is found, and what is above it is as wanted."""
     assert named(name, client.info()["CgroupDriver"]) == name
-    parent = Parent(name)
+    parent = CgroupParent(name)
     assert parent.hold(CAPS) == ()
     version = hierarchies(CONTROLLERS)["memory"].version
     file = {1: "memory.limit_in_bytes", 2: "memory.max"}[version]
@@ -94,7 +94,7 @@ def test_the_kernel_has_the_caps(client, name):
 @pytest.mark.alone  # it is timed
 def test_a_changed_policy_reaches_it(client, name):
     """Higher and lower, CPUs too, with a container in it; and a hold that has nothing to write takes under 2 ms."""
-    parent = Parent(name)
+    parent = CgroupParent(name)
     assert parent.hold(CAPS) == ()
     with running(client, name, "import time; time.sleep(60)", mem_limit=64 * MIB):
         for wanted in (
@@ -115,10 +115,10 @@ def test_a_changed_policy_reaches_it(client, name):
 def test_whoever_may_not_write_leaves_it_and_looks(name):
     """A hub that is not root: what somebody else has capped is fine, and what nobody has is said."""
     container = f"{name}/1d"
-    Parent(container).hold(CAPS)  # makes the one above too, without caps
+    CgroupParent(container).hold(CAPS)  # makes the one above too, without caps
     try:
         os.seteuid(65534)
-        assert Parent(name).hold(CAPS) == ()
+        assert CgroupParent(name).hold(CAPS) == ()
         at = hierarchies(CONTROLLERS)
         directories = {controller: one.top / container.strip("/") for controller, one in at.items()}
         cgroup = Cgroup(
@@ -128,9 +128,9 @@ def test_whoever_may_not_write_leaves_it_and_looks(name):
         )
         assert [" says no limit, and the policy leaves them " in told for told in look(cgroup, CAPS)] == [True, True]
         os.seteuid(0)
-        Parent(name).hold(CAPS)
+        CgroupParent(name).hold(CAPS)
         os.seteuid(65534)
-        assert look(cgroup, CAPS) == Parent(name).hold(CAPS) == ()
+        assert look(cgroup, CAPS) == CgroupParent(name).hold(CAPS) == ()
     finally:
         os.seteuid(0)
         remove(container)
@@ -138,7 +138,7 @@ def test_whoever_may_not_write_leaves_it_and_looks(name):
 
 def test_memory_in_use_is_not_taken_away(client, name):
     """A cap below what servers hold ends none of them: the old one stays, and that is said."""
-    parent = Parent(name)
+    parent = CgroupParent(name)
     parent.hold(CAPS)
     with running(client, name, HOG.format(150)) as container:
         assert said(client, container) == "held"
@@ -149,7 +149,7 @@ def test_memory_in_use_is_not_taken_away(client, name):
 
 def test_at_the_cap_one_below_it_dies_and_nobody_else(client, name):
     """Two containers within their own limits, together above the cap: one is ended; one outside the cgroup goes on."""
-    Parent(name).hold(CAPS)
+    CgroupParent(name).hold(CAPS)
     own = {"mem_limit": 200 * MIB, "memswap_limit": 200 * MIB}
     with (
         running(client, None, HOG.format(150), **own) as outside,
@@ -171,7 +171,7 @@ def test_at_the_cap_one_below_it_dies_and_nobody_else(client, name):
 
 def test_processes_of_all_servers_together_are_capped(client, name):
     """Two containers that may have 200 each get no more than the cap together."""
-    Parent(name).hold(CAPS)
+    CgroupParent(name).hold(CAPS)
     with (
         running(client, name, FORKS, pids_limit=250) as first,
         running(client, name, FORKS, pids_limit=250) as second,

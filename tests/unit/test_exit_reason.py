@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from spawner_limits.lifecycle.exit_reason import OomKill, Owned, ServerExit, cause, lasting, oom_line
+from spawner_limits.lifecycle.exit_reason import OomKill, ServerContainer, ServerExit, cause, count_of, oom_line
 from spawner_limits.units import GIB, MIB
 
 DIED = datetime(2026, 11, 22, 20, 2, 11, tzinfo=UTC)
@@ -148,7 +148,7 @@ def test_what_is_no_end_is_none():
     assert ServerExit.read(good | {"user": "sam"}) == end(**LIMIT)
 
 
-SAM = Owned(container="3b" * 32, user="sam", limit_bytes=288 * MIB, rule="group students")
+SAM = ServerContainer(container="3b" * 32, user="sam", limit_bytes=288 * MIB, rule="group students")
 KILL_ = OomKill(at=DIED, server=SAM, process="python3", pid=77, rss_bytes=180 * MIB, whose="own")
 
 
@@ -163,7 +163,7 @@ def test_one_kill_in_the_log():
         "Out of memory in the server of sam:gpu: the OOM killer took 3 processes, the last of them python3 (pid 77), "
         "which held 180 MiB, at the limit of a cgroup above it, that of all servers together; the server ended by it"
     )
-    assert oom_line(OomKill(at=DIED, server=Owned(container="3b" * 32, user="sam"))) == (
+    assert oom_line(OomKill(at=DIED, server=ServerContainer(container="3b" * 32, user="sam"))) == (
         "Out of memory in the server of sam: the OOM killer took a process whose name is not known, at its memory "
         "limit; the server goes on"
     )
@@ -175,7 +175,7 @@ def test_one_kill_on_record():
         "count": 1, "process": "python3", "pid": 77, "whose": "own", "server_died": False,
         "user": "sam", "server": "", "limit_bytes": 288 * MIB, "rule": "group students",
     }  # fmt: skip
-    assert [lasting(one) for one in (KILL_.details, {"count": 3}, {}, {"count": True}, {"count": "x"})] == [
+    assert [count_of(one) for one in (KILL_.details, {"count": 3}, {}, {"count": True}, {"count": "x"})] == [
         1,
         3,
         1,

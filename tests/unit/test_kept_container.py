@@ -18,11 +18,11 @@ def due(kept=None, **limits):
 
 
 CASES = {
-    "as it should be": (due(), Renewal(told={})),
+    "as it should be": (due(), Renewal(update={})),
     "less memory": (
         due(mem_limit=128 * MIB, memswap_limit=128 * MIB),
         Renewal(
-            told={"Memory": 128 * MIB, "MemorySwap": 128 * MIB + 1},
+            update={"Memory": 128 * MIB, "MemorySwap": 128 * MIB + 1},
             changes=(
                 "Memory is 256 MiB, the policy says 128 MiB",
                 "MemorySwap is 256 MiB + 1 byte (no swap), the policy says 128 MiB + 1 byte (no swap)",
@@ -32,21 +32,21 @@ CASES = {
     "half of a pair": (
         due({"MemorySwap": 512 * MIB}),
         Renewal(
-            told={"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1},
+            update={"Memory": 256 * MIB, "MemorySwap": 256 * MIB + 1},
             changes=("MemorySwap is 512 MiB, the policy says 256 MiB + 1 byte (no swap)",),
         ),
     ),
     "a quota": (
         due(cpu_limit=1.0),
         Renewal(
-            told={"CpuPeriod": 100_000, "CpuQuota": 100_000}, changes=("CpuQuota is 50000, the policy says 100000",)
+            update={"CpuPeriod": 100_000, "CpuQuota": 100_000}, changes=("CpuQuota is 50000, the policy says 100000",)
         ),
     ),
     "what can't be updated": (
         due(mem_swappiness=10),
-        Renewal(told={}, cannot="MemorySwappiness is not set, the policy says 10"),
+        Renewal(update={}, cannot="MemorySwappiness is not set, the policy says 10"),
     ),
-    "a quota by another name": (due({"NanoCpus": 2_000_000_000}), Renewal(told={}, cannot="NanoCpus is set")),
+    "a quota by another name": (due({"NanoCpus": 2_000_000_000}), Renewal(update={}, cannot="NanoCpus is set")),
 }
 
 

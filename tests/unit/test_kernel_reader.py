@@ -13,7 +13,7 @@ import pytest
 
 from spawner_limits.kernel import v1, v2
 from spawner_limits.kernel.cgroups import CONTROLLERS, Cgroup, find
-from spawner_limits.kernel.counter_file import Source
+from spawner_limits.kernel.counter_file import CounterFile
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.snapshot import Snapshot
 
@@ -345,5 +345,5 @@ def test_tables_are_complete() -> None:
 
 def test_scale() -> None:
     """Microseconds become nanoseconds, exactly."""
-    source = Source(controller="cpu", file="cpu.stat", key="throttled_usec", scale=1000)
+    source = CounterFile(controller="cpu", file="cpu.stat", key="throttled_usec", scale=1000)
     assert source.number(b"nr_throttled 1\nthrottled_usec 18446744073709551\n") == 18_446_744_073_709_551_000

@@ -62,11 +62,11 @@ def test_what_was_told_is_not_told_again():
     tally = KillCount()
     tally.resume(3)
     tally.count(4, BEGIN)
-    assert (tally.untold, tally.tell(), tally.tell()) == (1, 1, 0)
+    assert (tally.unreported, tally.report(), tally.report()) == (1, 1, 0)
     tally.log(KILL, BEGIN)
-    assert tally.tell() == 0
+    assert tally.report() == 0
     tally.count(6, BEGIN)
-    assert tally.tell() == 2
+    assert tally.report() == 2
 
 
 def test_what_is_on_record_is_spared():
@@ -74,6 +74,6 @@ def test_what_is_on_record_is_spared():
     tally = KillCount()
     tally.event(BEGIN)
     tally.spare(3)
-    assert (tally.kills, tally.untold) == (1, 0)
+    assert (tally.kills, tally.unreported) == (1, 0)
     tally.event(BEGIN + timedelta(seconds=9))
-    assert tally.untold == 1
+    assert tally.unreported == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spawner_limits.kernel.cgroups import Cgroup
-from spawner_limits.lifecycle.cgroup_parent import Caps, Parent, caps, look, most_processes, named, remove
+from spawner_limits.lifecycle.cgroup_parent import Caps, CgroupParent, caps, look, most_processes, named, remove
 from spawner_limits.policy.capacity import Machine
 from spawner_limits.policy.model import Host
 from spawner_limits.units import GIB, MIB
@@ -140,7 +140,7 @@ WANTED = Caps(memory_bytes=GIB, processes=900, cores=1.5)
 def test_caps_are_written(tmp_path, version):
     """Memory, processes and CPU, into the files of the host's version; then nothing is left to be said."""
     top = host(tmp_path, version)
-    assert Parent("/users", root=tmp_path).hold(WANTED) == ()
+    assert CgroupParent("/users", root=tmp_path).hold(WANTED) == ()
     assert {name: (top / name).read_text().strip() for name in WRITTEN[version]} == WRITTEN[version]
 
 
@@ -148,7 +148,7 @@ def test_caps_are_written(tmp_path, version):
 def test_a_reserve_that_is_taken_back_lifts_the_quota(tmp_path, version):
     """Without a reserve of CPUs there is no quota, also where there was one."""
     top = host(tmp_path, version)
-    parent = Parent("/users", root=tmp_path)
+    parent = CgroupParent("/users", root=tmp_path)
     parent.hold(WANTED)
     assert parent.hold(Caps(memory_bytes=GIB, processes=900)) == ()
     file, text = {"v1": ("cpu/users/cpu.cfs_quota_us", "-1"), "v2": ("users/cpu.max", "max 100000")}[version]
@@ -158,28 +158,28 @@ def test_a_reserve_that_is_taken_back_lifts_the_quota(tmp_path, version):
 def test_a_cap_that_is_there_is_not_written_again(tmp_path):
     """So a start costs a few reads."""
     top = host(tmp_path, "v2")
-    Parent("/users", root=tmp_path).hold(WANTED)
+    CgroupParent("/users", root=tmp_path).hold(WANTED)
     before = (top / "users/memory.max").stat().st_mtime_ns
-    Parent("/users", root=tmp_path).hold(WANTED)
+    CgroupParent("/users", root=tmp_path).hold(WANTED)
     assert (top / "users/memory.max").stat().st_mtime_ns == before
 
 
 def test_on_v2_memory_is_not_lowered_below_what_is_in_use(tmp_path):
     """The kernel would kill: the old cap stays, and that is said; cache that can go counts for nothing."""
     top = host(tmp_path, "v2", **{"users/memory.current": str(1500 * MIB)})
-    (told,) = Parent("/users", root=tmp_path).hold(WANTED)
+    (told,) = CgroupParent("/users", root=tmp_path).hold(WANTED)
     assert told == (
         f"{top}/users/memory.max stays at max: 1.27 GiB are in use; it is tried again at each start, or stop some "
         "servers"
     )
     (top / "users/memory.current").write_text(str(1100 * MIB))
-    assert Parent("/users", root=tmp_path).hold(WANTED) == ()
+    assert CgroupParent("/users", root=tmp_path).hold(WANTED) == ()
 
 
 def test_on_v1_a_larger_server_lifts_the_quota(tmp_path):
     """There a container whose quota is above its parent's can't start: its own limit counts then, and that is said."""
     top = host(tmp_path, "v1")
-    parent = Parent("/users", root=tmp_path)
+    parent = CgroupParent("/users", root=tmp_path)
     told = "on cgroup v1 all servers can't be held to 1.50 cores together: a server may use 2.00 cores, which is more"
     assert parent.hold(WANTED, cores=2.0) == (told,)
     assert (top / "cpu/users/cpu.cfs_quota_us").read_text() == "200000"
@@ -191,14 +191,14 @@ def test_on_v1_a_larger_server_lifts_the_quota(tmp_path):
 def test_on_v2_a_larger_server_is_held_by_the_quota(tmp_path):
     """There the stricter of the two counts."""
     top = host(tmp_path, "v2")
-    assert Parent("/users", root=tmp_path).hold(WANTED, cores=2.0) == ()
+    assert CgroupParent("/users", root=tmp_path).hold(WANTED, cores=2.0) == ()
     assert (top / "users/cpu.max").read_text() == "150000 100000"
 
 
 def test_controllers_are_turned_on_on_the_way(tmp_path):
     """On v2 a cgroup has the files of a controller only where the one above turns it on."""
     top = host(tmp_path, "v2", **{"cgroup.subtree_control": "memory pids"})
-    Parent("/users", root=tmp_path).hold(WANTED)
+    CgroupParent("/users", root=tmp_path).hold(WANTED)
     assert (top / "cgroup.subtree_control").read_text() == "+cpu"
 
 
@@ -206,14 +206,14 @@ def test_a_host_without_cpu_quotas_needs_none(tmp_path):
     """Where no CPUs are reserved, a kernel without quotas is none the worse."""
     top = host(tmp_path, "v1")
     (top / "cpu/users/cpu.cfs_quota_us").unlink()
-    assert Parent("/users", root=tmp_path).hold(Caps(memory_bytes=GIB, processes=900)) == ()
+    assert CgroupParent("/users", root=tmp_path).hold(Caps(memory_bytes=GIB, processes=900)) == ()
 
 
 def test_what_can_not_be_capped_is_said(tmp_path):
     """No cgroup file system, as in a container without one: no exception, since no limit of a user is missing."""
     host(tmp_path, "v1")
     (tmp_path / "proc/self/mountinfo").write_text("")
-    (told,) = Parent("/users", root=tmp_path).hold(WANTED)
+    (told,) = CgroupParent("/users", root=tmp_path).hold(WANTED)
     assert told == (
         "the cgroup /users above all servers can't be capped from here: no cgroup file system with the memory "
         "controller is mounted; mount /sys/fs/cgroup, and check that the kernel has the controller (/proc/cgroups); "

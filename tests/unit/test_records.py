@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spawner_limits.lifecycle.records import Records
-from spawner_limits.state_folder import VARIABLE, usual
+from spawner_limits.lifecycle.records import Records, usual
+from spawner_limits.state_folder import VARIABLE
 
 ONE, TWO = "a" * 64, "b" * 64
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from spawner_limits.clients.docker import variables_of
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.policy.entitlement import Entitlement, Grant
-from spawner_limits.spawners.thread_env import JAVA, THREADS, environment, threads, variables
+from spawner_limits.spawners.thread_env import JAVA, THREADS, environment, threads
 from spawner_limits.units import GIB
 
 OFF = Grant(value=False, rule="user ann", file="limits.yaml", line=9)
@@ -117,4 +118,4 @@ IMAGES = {
 @pytest.mark.parametrize(("image", "names"), IMAGES.values(), ids=IMAGES)
 def test_what_an_image_sets(image, names):
     """The names alone, also where the value is empty: that is the image's word, too."""
-    assert variables(image) == names
+    assert variables_of(image["Config"]) == names

@@ -1,6 +1,6 @@
-"""`ParentCgroup`: the capped cgroup above all servers, and what else is around a server on its host.
+"""`HostProtection`: what is around a server on its host: the parent cgroup with its caps, and the network.
 
-None of it is one of the user's limits, so what can't be had is told in the hub's log, once, and refuses no spawn.
+None of it is one of the user's limits, so what can't be had is said in the hub's log, once, and refuses no spawn.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from spawner_limits.errors import LimitsError
 from spawner_limits.kernel.cgroups import find
-from spawner_limits.lifecycle.cgroup_parent import Parent, caps, look, most_processes, named
+from spawner_limits.lifecycle.cgroup_parent import CgroupParent, caps, look, most_processes, named
 from spawner_limits.spawners.network import is_open
 
 if TYPE_CHECKING:
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from spawner_limits.spawners.docker import LimitedDockerSpawner
 
 
-class ParentCgroup:
-    """Of one spawner's server; the cgroup is shared with all others."""
+class HostProtection:
+    """Of one spawner's server; its `CgroupParent` is shared with all others."""
 
     def __init__(self, spawner: LimitedDockerSpawner) -> None:
         self._spawner = spawner
         self._is_ours = True
 
     async def option(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
-        """What of it to put into the host config of a container, beside `theirs`, the administrator's."""
+        """What to put into the host config of a container, beside `theirs`, the administrator's."""
         self._is_ours = "cgroup_parent" not in theirs
-        if self._is_ours and (name := await self._name()):
-            return {"cgroup_parent": name}
-        return {}
+        name = await self._name() if self._is_ours else ""
+        return {"cgroup_parent": name} if name else {}
 
     async def hold(self) -> None:
-        """Cap it, before a server is started in it."""
+        """Cap the parent cgroup, before a server is started in it."""
         spawner, state = self._spawner, self._spawner.state
         name = await self._name()
-        if not name or not self._is_ours or not self._may_write():
+        # a slice is systemd's, and a remote engine's host is not this one
+        if not (name and self._is_ours and state.engine.is_here and state.engine.info().cgroup_driver == "cgroupfs"):
             return
-        parent = state.parents.setdefault(name, Parent(name))
+        parent = state.cgroup_parents.setdefault(name, CgroupParent(name))
         cores = spawner.entitlement.limits.cpu_limit if spawner.entitlement is not None else None
         try:
             wanted = await self._caps()
@@ -50,13 +50,13 @@ class ParentCgroup:
             state.warn([f"the cgroup {name} above all servers can't be capped: {error!r}; docs/hardening.md has more"])
 
     async def look(self) -> None:
-        """Look at what is around the started container: the cgroup above it, and its network."""
+        """Look at what is around the started container; what was found in order is not looked at again."""
         spawner, state = self._spawner, self._spawner.state
         if not await self._name():
             return
         wanted = await self._caps()
         key = (spawner.cgroup_parent, spawner.network_name, wanted)
-        if key in state.parents_seen:
+        if key in state.protected:
             return
         try:
             problems = await state.threads.run(_around, state.engine, spawner.container_id, wanted)
@@ -65,31 +65,24 @@ class ParentCgroup:
             problems = (f"whether the cgroup above all servers is capped can't be seen from here: {error}",)
         state.warn(problems)
         if not problems:
-            state.parents_seen.add(key)
+            state.protected.add(key)
 
     async def _name(self) -> str:
         info = await self._spawner.state.threads.run(self._spawner.state.engine.info)
         return named(self._spawner.cgroup_parent, info.cgroup_driver)
 
-    def _may_write(self) -> bool:
-        # a slice is systemd's, and a remote engine's host is not this one
-        engine = self._spawner.state.engine
-        return engine.is_here and engine.info().cgroup_driver == "cgroupfs"
-
     async def _caps(self) -> Caps:
         policy = self._spawner.policy
-        machine = await self._spawner.state.places.machine()
+        machine = await self._spawner.state.admission.machine()
         return caps(policy.host if policy is not None else None, machine, most_processes())
 
 
 def _around(engine: DockerEngine, container: str, wanted: Caps) -> tuple[str, ...]:
+    """What is wrong there, for the log."""
     server = engine.inspect(container)
     if not server.runs:
         return ()
     above = look(find(engine.process(server.id), container_id=server.id), wanted)
-    return (*above, *(_open(network) for network in engine.networks_of(container) if is_open(network)))
-
-
-def _open(network: Mapping[str, Any]) -> str:
-    told = f"on the network {network['Name']} servers reach one another"
-    return f"{told}; put them on that of users_network(), as docs/hardening.md says"
+    names = (network["Name"] for network in engine.networks_of(container) if is_open(network))
+    remedy = "put them on that of users_network(), as docs/hardening.md says"
+    return (*above, *(f"on the network {name} servers reach one another; {remedy}" for name in names))
