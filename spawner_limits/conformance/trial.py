@@ -318,7 +318,7 @@ def sampler(*subjects: Subject, every_s: float = INTERVAL_S) -> Sampler:
 
 def probe(name: str, *arguments: object) -> tuple[str, ...]:
     """One of `bench/probes` as a command for any image with python3."""
-    text = resources.files("spawner_limits.proof").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
+    text = resources.files("spawner_limits.bench").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
     # -I -S: nothing of the image's own packages, which only takes time
     return ("python3", "-I", "-S", "-u", "-c", text, *map(str, arguments))
 

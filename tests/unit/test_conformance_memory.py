@@ -7,6 +7,7 @@ import pytest
 from spawner_limits.conformance import memory, oom, soft
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, Run, reached_bytes, worked
+from spawner_limits.conformance.trial import probe
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
 from spawner_limits.report.plot import Point
@@ -302,6 +303,13 @@ def test_46_kernel_memory_holds_or_is_refused(kernel, outcome, seen):
 )
 def test_46_kernel_memory_is_read_on_either_version(text, count):
     assert soft.kernel_bytes(text) == count
+
+
+def test_a_probe_is_sent_as_the_text_of_its_file():
+    """The image needs nothing but a python3."""
+    *python, text, size, step = probe("hog", 128, 4)
+    assert (python, size, step) == (["python3", "-I", "-S", "-u", "-c"], "128", "4")
+    assert text.startswith('"""hog.py MIB')
 
 
 @pytest.mark.parametrize("code", [0, 137])
