@@ -227,11 +227,10 @@ CASES: tuple[AnyCase, ...] = (
         expected=f"{_SENT_MIB} MiB in TCP buffers don't fit into {LIMIT_BYTES // MIB} MiB: {LIMIT_FILE} at most that",
         expected_v2=f"{_SENT_MIB} MiB in TCP buffers don't fit into memory.max of {LIMIT_BYTES // MIB} MiB",
         tolerance=f"{SLACK_BYTES // MIB} MiB above it: each socket gets its least buffers; pressed from 90 % on",
-        limited=LIMITED,
-        control=FREE,
+        press=lambda bench: _press(bench, LIMITED),
+        control=lambda bench: _press(bench, FREE),
         control_words=FOUR_TIMES,
-        press=_press,
-        judge=_judge,
+        claims=(_judge,),
         remedy=_SOCKETS_REMEDY,
         defect=(
             "cgroup v1 counts TCP memory only where memory.kmem.tcp.limit_in_bytes was written, and then beside "
@@ -239,6 +238,5 @@ CASES: tuple[AnyCase, ...] = (
             "without a word"
         ),
         defect_of=1,
-        quick=True,
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from spawner_limits.conformance import capability, identity
@@ -142,7 +144,8 @@ def test_5_says_which_limit_is_dropped():
 
 
 def test_5_the_control_is_all_of_it_off():
-    assert {one.outcome for one in CASES[5].judge({**FLAGS, **CASES[5].control})} == {BROKEN}
+    bench = SimpleNamespace(engine=SimpleNamespace(info=FLAGS))
+    assert {one.outcome for one in CASES[5].judge(CASES[5].control(bench))} == {BROKEN}
 
 
 def ancestry(above, peak, hierarchical=None):
