@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from spawner_limits.bench import interrupt
 from spawner_limits.bench.engine import kill
 from spawner_limits.conformance.case import CannotError, Case, Group
-from spawner_limits.conformance.setting import Setting, hold, made
+from spawner_limits.conformance.former import KILLED, Setting, claim, ended, exactly, hold, made, no_oom_kill, oom_kills
 from spawner_limits.conformance.swap import warned
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, claim, ended, exactly, no_oom_kill, oom_kills
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:

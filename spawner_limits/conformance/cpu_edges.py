@@ -11,10 +11,9 @@ from spawner_limits.bench.engine import RefusedError
 from spawner_limits.bench.host import Idle
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.cpu import IDLE, QUOTAS, SPIN_S, counters, pressed, quota
-from spawner_limits.conformance.setting import Behind, Setting, made
+from spawner_limits.conformance.former import Behind, Setting, claim, made
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import claim
 
 if TYPE_CHECKING:
     from spawner_limits.conformance.case import AnyCase

@@ -17,12 +17,11 @@ from spawner_limits.bench import interrupt
 from spawner_limits.bench.contest import idlest
 from spawner_limits.bench.host import Idle
 from spawner_limits.conformance.case import Case, Group, Pace
-from spawner_limits.conformance.setting import Setting, expected, hold, made
+from spawner_limits.conformance.former import Setting, claim, exactly, expected, hold, made
 from spawner_limits.conformance.trial import sampler
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US, weights
 from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
-from spawner_limits.proof.claims import claim, exactly
 from spawner_limits.proof.evidence import Contest, Evidence
 from spawner_limits.proof.judge import judge
 from spawner_limits.proof.tolerances import SATURATED, SHARE

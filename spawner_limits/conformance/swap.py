@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from spawner_limits.bench import interrupt
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
-from spawner_limits.conformance.setting import Setting, hold, made
+from spawner_limits.conformance.former import KILLED, Setting, claim, ended, exactly, hold, made, oom_kills
 from spawner_limits.conformance.update import lift
 from spawner_limits.engines.docker import translate
 from spawner_limits.engines.enforcement import swap_texts
 from spawner_limits.lifecycle.apply import short
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, claim, ended, exactly, oom_kills
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.proof.series import Series
 from spawner_limits.units import MIB, format_size

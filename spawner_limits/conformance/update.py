@@ -15,13 +15,23 @@ import docker.errors
 from spawner_limits.bench import interrupt
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
 from spawner_limits.conformance.cpu import WARM_UP_S, quota, spinning, usage_plot
-from spawner_limits.conformance.setting import Setting, expected, hold, made
+from spawner_limits.conformance.former import (
+    KILLED,
+    Setting,
+    claim,
+    ended,
+    exactly,
+    expected,
+    hold,
+    made,
+    no_oom_kill,
+    oom_kills,
+)
 from spawner_limits.conformance.trial import START_S, Subject
 from spawner_limits.engines.docker import TABLE, host_config, translate
 from spawner_limits.lifecycle.apply import short
 from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
-from spawner_limits.proof.claims import KILLED, claim, ended, exactly, no_oom_kill, oom_kills
 from spawner_limits.proof.tolerances import WINDOWS
 from spawner_limits.units import MIB, format_cores, format_size
 
