@@ -26,6 +26,9 @@ ENDLESS_BYTES = (1 << 63) - 1
 """what the Linux kernel takes for no limit of memory, on either version of cgroups"""
 
 
+_ROOT = "run as root on the engine's host"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
     """What a container is made with, and what the Linux kernel then has."""
@@ -52,18 +55,21 @@ def made(bench: Bench, setting: Setting, command: Sequence[str] = ()) -> Iterato
 def rewrite(subject: Subject, limits: Limits, *, above: int = 0) -> None:
     """Have the kernel's files say these limits, behind the engine's back; `above`: of a cgroup so much further up.
 
-    Files that this kernel has not are left out, as are those that say it already. CannotError where it takes one not.
+    Those that say it already are left alone. CannotError where the kernel takes one not, or has none of them.
     """
     version, page = subject.bench.version, subject.bench.page_size_bytes
     files = [file for one in translate(limits, page_size_bytes=page).expect for file in one.files(version)]
+    whose = " of a parent cgroup" if above else ""
+    found = {file.name: subject.read(file.name, above=above) for file in files}
     # on v1 memory and swap together come first: memory must not be above them
     for file in reversed(files):
-        name, text = file.name, file.accept[-1]
-        if subject.read(name, above=above) in {None, text}:
+        text = file.accept[-1]
+        if found[file.name] in {None, text}:  # swap is not accounted by every kernel
             continue
-        if error := subject.write(name, text, above=above):
-            whose = " of a parent cgroup" if above else ""
-            raise CannotError(f"{name}{whose} can't be written: {error}", "run as root on the engine's host")
+        if error := subject.write(file.name, text, above=above):
+            raise CannotError(f"{file.name}{whose} can't be written: {error}", _ROOT)
+    if files and not any(found.values()):
+        raise CannotError(f"{files[0].name}{whose} can't be read", _ROOT)
 
 
 def read(bench: Bench, setting: Setting) -> Seen:

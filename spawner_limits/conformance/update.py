@@ -14,7 +14,7 @@ import docker.errors
 
 from spawner_limits.bench import interrupt
 from spawner_limits.conformance.case import CannotError, Case, Group, Pace
-from spawner_limits.conformance.cpu import WARM_UP_S, quota, spinning, usage_plot
+from spawner_limits.conformance.cpu import WARM_UP_S, spinning, usage_plot
 from spawner_limits.conformance.former import (
     KILLED,
     Setting,
@@ -228,7 +228,7 @@ class Turned:
 
 
 def _press_turns(bench: Bench, turns: Sequence[Turn]) -> list[Turned]:
-    with made(bench, quota(_START_CORES)) as subject:
+    with made(bench, Setting(limits=Limits(cpu_limit=_START_CORES))) as subject:
         load = spinning(subject, 2)
         subject.busy()
         return [_turned(subject, load, turn) for turn in turns]
