@@ -57,19 +57,22 @@ def rewrite(subject: Subject, limits: Limits, *, above: int = 0) -> None:
 
     Those that say it already are left alone. CannotError where the kernel takes one not, or has none of them.
     """
-    version, page = subject.bench.version, subject.bench.page_size_bytes
-    files = [file for one in translate(limits, page_size_bytes=page).expect for file in one.files(version)]
-    whose = " of a parent cgroup" if above else ""
-    found = {file.name: subject.read(file.name, above=above) for file in files}
+    wanted, whose = texts(subject.bench, limits), " of a parent cgroup" if above else ""
+    found = {name: subject.read(name, above=above) for name in wanted}
     # on v1 memory and swap together come first: memory must not be above them
-    for file in reversed(files):
-        text = file.accept[-1]
-        if found[file.name] in {None, text}:  # swap is not accounted by every kernel
+    for name, text in reversed(wanted.items()):
+        if found[name] in {None, text}:  # not every kernel accounts swap
             continue
-        if error := subject.write(file.name, text, above=above):
-            raise CannotError(f"{file.name}{whose} can't be written: {error}", _ROOT)
-    if files and not any(found.values()):
-        raise CannotError(f"{files[0].name}{whose} can't be read", _ROOT)
+        if error := subject.write(name, text, above=above):
+            raise CannotError(f"{name}{whose} can't be written: {error}", _ROOT)
+    if wanted and not any(found.values()):
+        raise CannotError(f"{next(iter(wanted))}{whose} can't be read", _ROOT)
+
+
+def texts(bench: Bench, limits: Limits) -> dict[str, str]:
+    """Kernel file → what it says where these limits are in force."""
+    enforcement = translate(limits, page_size_bytes=bench.page_size_bytes)
+    return {file.name: file.accept[-1] for one in enforcement.expect for file in one.files(bench.version)}
 
 
 def read(bench: Bench, setting: Setting) -> Seen:

@@ -11,7 +11,7 @@ from spawner_limits.conformance.seen import Seen
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Host, Load
 
-CASES = {one.number: one for one in (*cpu.CASES, *cpu_edges.CASES)}
+CASES = {one.number: one for one in (*cpu.CASES, *cpu_edges.CASES, *share.CASES)}
 SECOND = 1_000_000_000
 HOST = Host(cores=2, memory_bytes=1 << 34, swap_bytes=0, kernel="6.1", engine="Docker")
 LOAD = Load(command=(), exit_code=None, oom_killed=None)
@@ -150,7 +150,7 @@ def rivals(*cores, weights=(2048, 1024, 1024), cpus=1, idle=0.0, file="cpu.share
         evidence(5, one, 0.0, limits={file: str(weight)}, versions=versions).snapshots
         for one, weight in zip(cores, weights, strict=False)
     )
-    return share.Rivals(taken=taken, cpus=cpus, idle=idle, evidence=evidence(5, cores[0], 0.0))
+    return share.Rivals(taken=taken, cpus=cpus, idle=idle, seen=evidence(5, cores[0], 0.0))
 
 
 NEW = {"weights": (174, 100, 100), "file": "cpu.weight", "versions": V2}
@@ -184,12 +184,12 @@ LONE = {
 @pytest.mark.parametrize(("read", "outcome"), LONE.values(), ids=LONE)
 def test_a_lone_container_is_work_conserving(read, outcome):
     """Only an idle CPU speaks against it."""
-    assert [one for one, _ in outcomes(share._judge_lone(read))] == [outcome]
+    assert [one for one, _ in outcomes(CASES[26].judge(read))] == [outcome]
 
 
 def test_of_what_a_quota_leaves_the_others_have_halves():
     """Within 5 %; where others were busy too, nothing is said."""
-    told = [share._judge_with_quota(one)[1].outcome for one in (
+    told = [CASES[28].judge(one)[1].outcome for one in (
         rivals(0.3, 0.35, 0.35), rivals(0.3, 0.4, 0.3), rivals(0.3, 0.2, 0.2),
     )]  # fmt: skip
     assert told == ["HELD", "BROKEN", "UNKNOWN"]
@@ -197,8 +197,8 @@ def test_of_what_a_quota_leaves_the_others_have_halves():
 
 def test_the_read_back_says_which_formula_it_was():
     """On v2 either is right."""
-    found = [share._judge_readback(rivals(1.0, weights=(weight,), file="cpu.weight", versions=V2))[0]
-             for weight in (79, 174, 100)]  # fmt: skip
+    found = [CASES[22].judge(evidence(5, 1.0, limits={"cpu.weight": weight}, versions=V2))[0]
+             for weight in ("79", "174", "100")]  # fmt: skip
     assert [(one.outcome, one.seen) for one in found] == [
         ("HELD", "79 (the formula before runc 1.3.2 and crun 1.23)"),
         ("HELD", "174 (the formula since runc 1.3.2 and crun 1.23)"),
