@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spawner_limits.errors import LimitsError
-from spawner_limits.proof.evidence import Outcome, Verdict
+from spawner_limits.proof.claims import judged
+from spawner_limits.proof.evidence import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from spawner_limits.conformance.trial import Bench
     from spawner_limits.engines.enforcement import CgroupVersion
-    from spawner_limits.proof.evidence import Host
+    from spawner_limits.proof.claims import Claim
+    from spawner_limits.proof.evidence import Host, Verdict
     from spawner_limits.report.plot import Plot
 
 T = TypeVar("T")
 """evidence: what was seen of the containers while they were pressed"""
-Claim: TypeAlias = "Callable[[T], Verdict | Iterable[Verdict]]"
-"""judges evidence; pure"""
 
 
 class Group(StrEnum):
@@ -114,8 +114,7 @@ class Case(Generic[T]):
 
     def judge(self, evidence: T) -> list[Verdict]:
         """What its claims say."""
-        found = [claim(evidence) for claim in self.claims]
-        return [verdict for one in found for verdict in ((one,) if isinstance(one, Verdict) else one)]
+        return judged(self.claims, evidence)
 
     def known_defect(self, version: CgroupVersion) -> str:
         """What makes it BROKEN everywhere on that version of cgroups; empty: nothing does."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from spawner_limits.proof.claims import claim, exactly, judged
 from spawner_limits.proof.evidence import Evidence, Load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.proof.claims import Claim
     from spawner_limits.proof.evidence import Verdict
 
 NO_LOAD = Load(command=(), exit_code=None, oom_killed=None)
@@ -55,6 +57,35 @@ class Seen(Evidence):
         return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}  # noqa: PLR2004
 
 
-def of(part: str, *claims: Callable[[Seen], Verdict]) -> Callable[[Seen], Iterable[Verdict]]:
-    """The same claims, of a part."""
-    return lambda seen: [claim(seen.parts[part]) for claim in claims]
+def of(part: str, *claims: Claim[Seen]) -> Claim[Seen]:
+    """Claims of a part."""
+    return lambda seen: judged(claims, seen.parts[part])
+
+
+def on(*, v1: Sequence[Claim[Seen]], v2: Sequence[Claim[Seen]]) -> Claim[Seen]:
+    """Claims of the version of cgroups that there is."""
+    return lambda seen: judged(v1 if seen.version == 1 else v2, seen)
+
+
+# -- what the engine makes of what a version of cgroups has not ---------------------------------------------------
+
+
+def warned(word: str) -> Claim[Seen]:
+    """When it made the container, the engine said that it discards what `word` is in."""
+
+    def judge(seen: Seen) -> Verdict:
+        told = [warning for warning in seen.warnings if word in warning.lower()]
+        files = [f"Warnings of docker create: {list(seen.warnings)}"]
+        return claim(f"warning that {word} is discarded", "one", "; ".join(told) or "none", bool(told), files=files)
+
+    return judge
+
+
+def discarded(key: str, *, unset: Sequence[object]) -> Claim[Seen]:
+    """The engine has recorded nothing of it; `unset`: what says so."""
+
+    def judge(seen: Seen) -> Verdict:
+        value = seen.recorded.get(key)
+        return exactly(f"HostConfig.{key}", "not set", "not set" if value in unset else str(value))
+
+    return judge

@@ -147,7 +147,7 @@ def limit_file(buffered: Buffered) -> list[Verdict]:
     text = buffered.seen.texts.get(LIMIT_FILE)
     told = "no limit" if text is not None and int(text) > _ENDLESS else text
     holds, files = (None, ()) if text is None else (int(text) <= LIMIT_BYTES, (f"{LIMIT_FILE} = {text}",))
-    return unpressed([claim(LIMIT_FILE, f"at most {LIMIT_BYTES}", told, holds, files=files)])
+    return [claim(LIMIT_FILE, f"at most {LIMIT_BYTES}", told, holds, files=files)]
 
 
 def within(buffered: Buffered) -> Verdict:
@@ -213,7 +213,7 @@ CASES: tuple[AnyCase, ...] = (
         tolerance=f"{SLACK_BYTES // MIB} MiB above it: each socket gets its least buffers; pressed from 90 % on",
         press=lambda bench: buffered(bench, LIMITED),
         control=lambda bench: buffered(bench, FREE),
-        claims=(limit_file, within),
+        claims=(unpressed(limit_file), within),
         remedy=_SOCKETS_REMEDY,
         defect=(
             "cgroup v1 counts TCP memory only where memory.kmem.tcp.limit_in_bytes was written, and then beside "

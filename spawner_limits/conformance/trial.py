@@ -240,10 +240,10 @@ class Subject:
             **more,
         )
 
-    def press(self, name: str, *arguments: object, seconds: float, every_s: float = INTERVAL_S) -> Seen:
-        """Start one of `bench/probes`, and follow it to its end."""
+    def press(self, name: str, *arguments: object, seconds: float, **more: Any) -> Seen:
+        """Start one of `bench/probes`, and follow it to its end. `more`: fields of `Seen`."""
         load = self.probe(name, *arguments)
-        return self.seen(self.follow(load, seconds=seconds, every_s=every_s), load.exit_code)
+        return self.seen(self.follow(load, seconds=seconds), load.exit_code, **more)
 
     def evidence(
         self, snapshots: Sequence[Snapshot], load: Command | None = None, idle_cores: float | None = None

@@ -6,7 +6,7 @@ A claim that is wrong is BROKEN; one that could not be read is UNKNOWN. Whether 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from spawner_limits.proof.evidence import Outcome, Verdict
 from spawner_limits.units import format_size
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from spawner_limits.proof.evidence import Evidence
 
 N = TypeVar("N", int, float)
+T = TypeVar("T")
+Claim: TypeAlias = "Callable[[T], Verdict | Iterable[Verdict]]"
+"""judges evidence; pure"""
 KILLED = 137
 """exit code of what SIGKILL ended: 128 + 9"""
 
@@ -69,9 +72,15 @@ def exactly(name: str, accept: str | Sequence[str], seen: str | None) -> Verdict
     return claim(name, " or ".join(wanted), seen, holds, files=() if seen is None else (f"{name} = {seen}",))
 
 
-def unpressed(verdicts: Iterable[Verdict]) -> list[Verdict]:
+def judged(claims: Iterable[Claim[T]], evidence: T) -> list[Verdict]:
+    """What claims say of evidence."""
+    found = [one(evidence) for one in claims]
+    return [verdict for one in found for verdict in ((one,) if isinstance(one, Verdict) else one)]
+
+
+def unpressed(*claims: Claim[T]) -> Callable[[T], list[Verdict]]:
     """Files and answers are no load: they can show that a limit is missing, not that it holds."""
-    return [replace(one, under_load=None) for one in verdicts]
+    return lambda evidence: [replace(one, under_load=None) for one in judged(claims, evidence)]
 
 
 # -- of evidence -------------------------------------------------------------------------------------------------

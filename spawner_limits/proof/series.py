@@ -111,13 +111,17 @@ class Series:
             file=f"{memory.file} + {swap.file}",
         )
 
-    def _together(self, kept: str) -> Level | None:
-        peaks = self.values(kept)
-        samples = [
+    def sums(self) -> list[int]:
+        """Memory and swap together, in each sample."""
+        return [
             one.memory_current_bytes + one.swap_current_bytes
             for one in self.snapshots
             if one.memory_current_bytes is not None and one.swap_current_bytes is not None
         ]
+
+    def _together(self, kept: str) -> Level | None:
+        peaks = self.values(kept)
+        samples = self.sums()
         if peaks[-1] > peaks[0]:
             before = samples[0] if samples else peaks[0]
             return Level(value=peaks[-1], before=before, words="peak", file=self.file(kept))
