@@ -6,7 +6,8 @@ import os
 import re
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 from spawner_limits import interrupt
 from spawner_limits.clients.own_containers import kill
 from spawner_limits.conformance.case import CannotError, Case, Group
+from spawner_limits.conformance.seen import discarded, on, warned
 from spawner_limits.conformance.setting import Setting, hold, made
-from spawner_limits.conformance.swap import warned
+from spawner_limits.conformance.trial import sampler
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, claim, ended, exactly, no_oom_kill, oom_kills
+from spawner_limits.proof.claims import KILLED, ended, exactly, measured, no_oom_kill, oom_kills, unpressed
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from spawner_limits.clients.own_commands import Command
     from spawner_limits.conformance.case import AnyCase
+    from spawner_limits.conformance.seen import Seen
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.proof.evidence import Evidence, Verdict
@@ -44,31 +47,28 @@ _LOAD_S = 60
 # -- 53, 54: processes and threads ---------------------------------------------------------------------------------
 
 
-def crowded(bench: Bench, setting: Setting, probe: str) -> Evidence:
+def _crowded(bench: Bench, pids_limit: int, probe: str) -> Seen:
     """A load that wants `_WANTED` processes or threads at once, and then one more now and then."""
-    with made(bench, setting) as subject:
-        load = subject.probe(probe, _WANTED, _CROWD_S)
-        snapshots = subject.follow(load, seconds=_LOAD_S)
-        return subject.evidence(snapshots, load)
+    with made(bench, Setting(asked=Limits(pids_limit=pids_limit))) as subject:
+        return subject.press(probe, _WANTED, _CROWD_S, seconds=_LOAD_S)
 
 
-def _judge_crowd(evidence: Evidence) -> list[Verdict]:
-    return [*hold(Limits(pids_limit=PIDS), "pids_limit")(evidence), _filled(evidence)]
-
-
-def _filled(evidence: Evidence) -> Verdict:
+def filled(evidence: Evidence) -> Verdict:
     """Nothing was refused before the limit was full: by the kernel's own peak, or by a sample that fell on it."""
     series = evidence.series
     level, refused, peaks = series.level("pids_current"), series.risen("pids_max_events"), series.values("pids_peak")
-    most = None if level is None else level.value
-    # samples alone may have missed it
-    early = bool(refused and peaks and peaks[-1] < PIDS)
-    return claim(
+
+    def holds(most: int) -> bool | None:
+        if refused and peaks and peaks[-1] < PIDS:  # samples alone may have missed it
+            return False
+        return True if refused and most >= PIDS else None
+
+    return measured(
         "pids.current when the first was refused",
-        expected=str(PIDS),
-        seen=None if most is None else str(most),
-        holds=None if most is None or not refused else False if early else True if most >= PIDS else None,
-        files=() if level is None else (f"{level.file}: at most {most}",),
+        str(PIDS),
+        None if level is None else level.value,
+        holds,
+        files=() if level is None else (f"{level.file}: at most {level.value}",),
     )
 
 
@@ -76,8 +76,18 @@ def _filled(evidence: Evidence) -> Verdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a version of cgroups keeps a limit of a disk, and its count: a file, and what is before the number."""
+
+    limit_file: str
+    limit_key: str = ""
+    count_file: str
+    count_key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Knob:
-    """One way to limit what is written to a disk, and where it is read."""
+    """One way to limit what is written to a disk."""
 
     words: str
     option: str
@@ -85,37 +95,24 @@ class Knob:
     per_second: int
     block_bytes: int
     """of each write of the load"""
-    v1_limit: str
-    v1_count: str
-    v2_limit: str
-    """key in io.max"""
-    v2_count: str
-    """key in io.stat"""
-
-    def limit_file(self, version: CgroupVersion) -> str:
-        """The file that holds the limit."""
-        return self.v1_limit if version == 1 else "io.max"
-
-    def count_file(self, version: CgroupVersion) -> str:
-        """The file that counts."""
-        return self.v1_count if version == 1 else "io.stat"
+    places: Mapping[CgroupVersion, Place]
 
     def limit(self, version: CgroupVersion, text: str, device: str) -> str | None:
         """The limit of a device in the text of its file; `None`: it has none."""
-        key = "" if version == 1 else f".*?{self.v2_limit}="
-        found = re.search(rf"^{device} {key}(\w+)", text, re.MULTILINE)
-        return found[1] if found else None
+        return _number(text, device, self.places[version].limit_key)
 
     def count(self, version: CgroupVersion, text: str, device: str) -> int:
         """What was written to a device so far; 0 before its first line."""
-        key = "Write " if version == 1 else f".*?{self.v2_count}="
-        found = re.search(rf"^{device} {key}(\d+)", text, re.MULTILINE)
-        return int(found[1]) if found else 0
+        return int(_number(text, device, self.places[version].count_key) or 0)
 
     def raised(self, version: CgroupVersion, device: str) -> str:
         """What raises the limit when it is written to its file. v1 need not count what has no limit at all."""
-        most = _RAISED * self.per_second
-        return f"{device} {most}" if version == 1 else f"{device} {self.v2_limit}={most}"
+        return f"{device} {self.places[version].limit_key}{_RAISED * self.per_second}"
+
+
+def _number(text: str, device: str, key: str) -> str | None:
+    found = re.search(rf"^{device} .*?{key}(\w+)", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 KNOBS = (
@@ -124,38 +121,37 @@ KNOBS = (
         option="device_write_bps",
         per_second=MIB,
         block_bytes=64 << 10,
-        v1_limit="blkio.throttle.write_bps_device",
-        v1_count="blkio.throttle.io_service_bytes",
-        v2_limit="wbps",
-        v2_count="wbytes",
+        places={
+            1: Place(
+                limit_file="blkio.throttle.write_bps_device",
+                count_file="blkio.throttle.io_service_bytes",
+                count_key="Write ",
+            ),
+            2: Place(limit_file="io.max", limit_key="wbps=", count_file="io.stat", count_key="wbytes="),
+        },
     ),
     Knob(
         words="writes",
         option="device_write_iops",
         per_second=20,
         block_bytes=4 << 10,
-        v1_limit="blkio.throttle.write_iops_device",
-        v1_count="blkio.throttle.io_serviced",
-        v2_limit="wiops",
-        v2_count="wios",
+        places={
+            1: Place(
+                limit_file="blkio.throttle.write_iops_device",
+                count_file="blkio.throttle.io_serviced",
+                count_key="Write ",
+            ),
+            2: Place(limit_file="io.max", limit_key="wiops=", count_file="io.stat", count_key="wios="),
+        },
     ),
 )
 _DISK_S = 7.0
 _SHORTEST_S = 5.0
 _TOLERANCE = 0.10
 _SAMPLE_S = 0.1
-_IMAGE = "give an --image with python3, whose /tmp is on the engine's disk"
 _RAISED = 50
 _MOST_WRITES = 2000
 """of the load in all: what a control may do to the host's disk"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Throttled:
-    """Limits of what is written to the engine's disk; those in `raised` are raised behind the engine's back."""
-
-    knobs: tuple[Knob, ...] = KNOBS
-    raised: tuple[Knob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,8 +164,13 @@ class Written:
     """ "254:0" """
     text: str | None
     """of the limit's file while the load wrote"""
-    samples: tuple[tuple[float, int], ...]
+    samples: Sequence[tuple[float, int]]
     """seconds, and what was written by then"""
+
+    @property
+    def place(self) -> Place:
+        """Where it was read."""
+        return self.knob.places[self.version]
 
 
 def whole_disk(directory: Path, sys: Path = Path("/sys")) -> tuple[str, str]:
@@ -189,22 +190,25 @@ def whole_disk(directory: Path, sys: Path = Path("/sys")) -> tuple[str, str]:
     return (disk / "dev").read_text(encoding="ascii").strip(), f"/dev/{names['DEVNAME']}"
 
 
-def _press_disk(bench: Bench, throttled: Throttled) -> list[Written]:
+def _written(bench: Bench, raised: Sequence[Knob] = ()) -> list[Written]:
+    """What limits let through to the engine's disk; those of `raised` are raised behind the engine's back."""
     device, node = whole_disk(Path(str(bench.engine.info["DockerRootDir"])))
+    version = bench.version
     with ExitStack() as stack:
-        subjects = [stack.enter_context(bench.container(**_throttle(knob, node))) for knob in throttled.knobs]
-        pairs = list(zip(throttled.knobs, subjects, strict=True))
+        pairs = [(knob, stack.enter_context(bench.container(**_throttle(knob, node)))) for knob in KNOBS]
         for knob, subject in pairs:
-            if knob in throttled.raised:
-                _raise(subject, knob, device)
+            file = knob.places[version].limit_file
+            if knob in raised and (error := subject.write(file, knob.raised(version, device))):
+                raise CannotError(f"{file} can't be written: {error}", "run as root on the engine's host")
         loads = [subject.probe("disk", knob.block_bytes, _MOST_WRITES, _DISK_S) for knob, subject in pairs]
-        texts = [subject.read(knob.limit_file(bench.version)) for knob, subject in pairs]
+        texts = [subject.read(knob.places[version].limit_file) for knob, subject in pairs]
         counted = _counted(pairs, loads, device)
         for load in loads:
             if load.exit_code:
-                raise CannotError(f"the load can't write to the disk itself: {load.stderr.strip()}", _IMAGE)
+                image = "give an --image with python3, whose /tmp is on the engine's disk"
+                raise CannotError(f"the load can't write to the disk itself: {load.stderr.strip()}", image)
         return [
-            Written(knob=knob, version=bench.version, device=device, text=text, samples=tuple(samples))
+            Written(knob=knob, version=version, device=device, text=text, samples=samples)
             for (knob, _), text, samples in zip(pairs, texts, counted, strict=True)
         ]
 
@@ -213,27 +217,17 @@ def _throttle(knob: Knob, node: str) -> dict[str, Any]:
     return {knob.option: [{"Path": node, "Rate": knob.per_second}]}
 
 
-def _raise(subject: Subject, knob: Knob, device: str) -> None:
-    version = subject.bench.version
-    if error := subject.write(knob.limit_file(version), knob.raised(version, device)):
-        raise CannotError(f"{knob.limit_file(version)} can't be written: {error}", "run as root on the engine's host")
-
-
 def _counted(
     pairs: Sequence[tuple[Knob, Subject]], loads: Sequence[Command], device: str
 ) -> list[list[tuple[float, int]]]:
     """For each, the time in seconds and the kernel's count, until all loads have ended."""
     counted: list[list[tuple[float, int]]] = [[] for _ in pairs]
-    end = time.monotonic() + _LOAD_S
-    over = False
-    while not over:
-        over = time.monotonic() > end or not any(one.running for one in loads)
+    rounds = sampler(*(subject for _, subject in pairs), every_s=_SAMPLE_S)
+    for _ in rounds.follow(seconds=_LOAD_S, over=lambda: not any(load.running for load in loads)):
         for samples, (knob, subject) in zip(counted, pairs, strict=True):
             version = subject.bench.version
-            text = subject.read(knob.count_file(version))
-            if text is not None:
+            if (text := subject.read(knob.places[version].count_file)) is not None:
                 samples.append((time.monotonic(), knob.count(version, text, device)))
-        interrupt.pause(_SAMPLE_S)
     return counted
 
 
@@ -246,194 +240,152 @@ def active(samples: Sequence[tuple[float, int]]) -> tuple[float, int]:
     return end - begin, high - low
 
 
-def _judge_disk(written: Sequence[Written]) -> list[Verdict]:
-    return [verdict for one in written for verdict in (_disk_file(one), _rate(one))]
+def throttled(written: Sequence[Written]) -> list[Verdict]:
+    """Each limit is in its file, and holds."""
+    return [verdict for one in written for verdict in (*unpressed(_in_file)(one), _within(one))]
 
 
-def _disk_file(written: Written) -> Verdict:
-    knob, file = written.knob, written.knob.limit_file(written.version)
+def _in_file(written: Written) -> Verdict:
+    knob, file = written.knob, written.place.limit_file
     found = None if written.text is None else knob.limit(written.version, written.text, written.device) or "none"
-    verdict = exactly(f"{file} of {written.device}", str(knob.per_second), found)
-    return replace(verdict, under_load=None)
+    return exactly(f"{file} of {written.device}", str(knob.per_second), found)
 
 
-def _rate(written: Written) -> Verdict:
+def _within(written: Written) -> Verdict:
     """What got through a second. Too little of it is what a slow disk gives: that says nothing."""
     seconds, rise = active(written.samples)
-    knob, rate = written.knob, rise / seconds if seconds else None
-    return claim(
-        f"{knob.words} written a second",
-        expected=f"{knob.per_second} ± {_TOLERANCE:.0%} over {_SHORTEST_S:.0f} s or more",
-        seen=None if rate is None else f"{rate:.0f} over {seconds:.1f} s",
-        holds=_within(rate, seconds, knob.per_second),
-        files=[f"{knob.count_file(written.version)} of {written.device}: +{rise}"],
-        figures={"per_second": rate, "limit_per_second": knob.per_second, "window_seconds": round(seconds, 2)},
+    limit, rate = written.knob.per_second, rise / seconds if seconds else None
+    is_full = rate is not None and rate >= limit * (1 - _TOLERANCE) and seconds >= _SHORTEST_S
+    return measured(
+        f"{written.knob.words} written a second",
+        f"{limit} ± {_TOLERANCE:.0%} over {_SHORTEST_S:.0f} s or more",
+        rate,
+        lambda got: False if got > limit * (1 + _TOLERANCE) else True if is_full else None,
+        tell=lambda got: f"{got:.0f} over {seconds:.1f} s",
+        files=[f"{written.place.count_file} of {written.device}: +{rise}"],
+        figures={"per_second": rate, "limit_per_second": limit, "window_seconds": round(seconds, 2)},
     )
-
-
-def _within(rate: float | None, seconds: float, limit: int) -> bool | None:
-    if rate is None:
-        return None
-    if rate > limit * (1 + _TOLERANCE):
-        return False
-    return True if rate >= limit * (1 - _TOLERANCE) and seconds >= _SHORTEST_S else None
 
 
 # -- 56: no OOM killer ---------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stuck:
-    """What became of a load that wanted more than its limit, where the OOM killer is to leave it alone."""
-
-    version: CgroupVersion
-    recorded: bool | None
-    """`HostConfig.OomKillDisable`"""
-    warnings: tuple[str, ...]
-    control: str | None
-    """memory.oom_control while it was stuck, or after its end; v2 has none"""
-    state: str
-    """of its process, as /proc says: "D" for one that waits and can't be woken; "" for one that has ended"""
-    evidence: Evidence
-    """its exit code is that of our SIGKILL where it was stuck, or of the OOM killer's"""
+CONTROL, STATE = "memory.oom_control", "state of the load's process"
+_MEMORY = Limits(mem_limit=64 * MIB, memswap_limit=64 * MIB)
 
 
-def _press_stuck(bench: Bench, setting: Setting) -> Stuck:
-    with made(bench, setting) as subject:
+def _stuck(bench: Bench, **host_config: object) -> Seen:
+    """A load that wants more than its limit, and what became of it; at last it is killed."""
+    with made(bench, Setting(asked=_MEMORY, host_config=host_config)) as subject:
         load = subject.probe("hog", _HOG_MIB, 4, _LOAD_S, "first")
         try:
-            before = subject.follow(load, seconds=_LOAD_S, until=lambda _: _under_oom(subject))
+            taken = subject.follow(load, seconds=_LOAD_S, until=lambda _: _under_oom(subject))
             interrupt.pause(_STUCK_S)
-            control, state = subject.read("memory.oom_control"), _state(load)
+            texts = {CONTROL: subject.read(CONTROL), STATE: _state(load)}
         finally:
-            _end(load)
+            # one that waits for memory takes no other signal
+            if load.running and load.pid:
+                kill([load.pid])
         load.wait(_LOAD_S)
-        return Stuck(
-            version=bench.version,
-            recorded=subject.inspected["HostConfig"].get("OomKillDisable"),
-            warnings=subject.container.warnings,
-            control=control,
-            state=state,
-            evidence=subject.evidence([*before, subject.reader.read_limits()], load),
-        )
-
-
-def _end(load: Command) -> None:
-    """By a signal; one that waits for memory takes no other."""
-    if load.running and load.pid:
-        kill([load.pid])
+        recorded = subject.recorded
+        taken.append(subject.reader.read_limits())
+        return subject.seen(taken, load.exit_code, texts=texts, recorded=recorded)
 
 
 def _under_oom(subject: Subject) -> bool:
-    return "under_oom 1" in (subject.read("memory.oom_control") or "")
+    return "under_oom 1" in (subject.read(CONTROL) or "")
 
 
 def _state(load: Command) -> str:
-    """Of a process: field 3 of /proc/PID/stat; "" once it is gone."""
+    """Of a process: field 3 of /proc/PID/stat, "D" for one that waits and can't be woken; "ended" once it is gone."""
     if not load.running:
-        return ""
+        return "ended"
     try:
-        return (
-            Path(f"/proc/{load.pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-        )
+        text = Path(f"/proc/{load.pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
+        return "ended"
+    return text.rpartition(")")[2].split()[0]
 
 
-def _judge_stuck(stuck: Stuck) -> list[Verdict]:
-    return _judge_waiting(stuck) if stuck.version == 1 else _judge_discarded(stuck)
+def _in_control(key: str) -> Callable[[Seen], Verdict]:
+    def judge(seen: Seen) -> Verdict:
+        found = seen.counts(CONTROL).get(key)
+        return exactly(f"{CONTROL} {key}", "1", None if found is None else str(found))
 
-
-def _judge_waiting(stuck: Stuck) -> list[Verdict]:
-    """On v1: it waits for memory, nobody is killed, and a signal ends it still."""
-    control = dict(line.split() for line in (stuck.control or "").splitlines())
-    return [
-        replace(exactly("memory.oom_control oom_kill_disable", "1", control.get("oom_kill_disable")), under_load=None),
-        exactly("memory.oom_control under_oom", "1", control.get("under_oom")),
-        exactly("state of the load's process", "D", stuck.state or "ended"),
-        no_oom_kill(stuck.evidence.snapshots),
-        ended(stuck.evidence.load.exit_code, KILLED, what="the load, by our SIGKILL"),
-    ]
-
-
-def _judge_discarded(stuck: Stuck) -> list[Verdict]:
-    """On v2: there is no such thing, and the engine says so; the OOM killer does its work."""
-    return [
-        warned(stuck.warnings, "oomkilldisable"),
-        exactly("HostConfig.OomKillDisable", "not set", str(stuck.recorded) if stuck.recorded else "not set"),
-        oom_kills(stuck.evidence.snapshots),
-        ended(stuck.evidence.load.exit_code, KILLED),
-    ]
+    return judge
 
 
 # -- the list ------------------------------------------------------------------------------------------------------
 
-_PIDS_REMEDY = (
-    "nothing on this host holds a number of processes: check CONFIG_CGROUP_PIDS in the Linux kernel and the pids "
-    "controller in /proc/cgroups (v1) or cgroup.subtree_control (v2); docker info says PidsLimit"
+bounds_case = partial(Case, group=Group.BOUNDS)
+pids_case = partial(
+    bounds_case,
+    control_words="the same load with a limit that is far above it",
+    claims=(hold(Limits(pids_limit=PIDS), "pids_limit"), filled),
+    remedy=(
+        "nothing on this host holds a number of processes: check CONFIG_CGROUP_PIDS in the Linux kernel and the pids "
+        "controller in /proc/cgroups (v1) or cgroup.subtree_control (v2); docker info says PidsLimit"
+    ),
 )
-_MEMORY = Limits(mem_limit=64 * MIB, memswap_limit=64 * MIB)
 
 CASES: tuple[AnyCase, ...] = (
-    Case(
+    pids_case(
         number=53,
-        group=Group.BOUNDS,
         title="no more processes than the limit, and all of those",
         expected="forks fail once pids.current is pids.max; pids.events max rises",
         tolerance="zero; a fork that is about to be refused is counted for an instant, one a CPU",
-        limited=Setting(limits=Limits(pids_limit=PIDS)),
-        control=Setting(limits=Limits(pids_limit=_PIDS_CAP)),
-        control_words="the same load with a limit that is far above it",
-        press=lambda bench, setting: crowded(bench, setting, "forks"),
-        judge=_judge_crowd,
-        remedy=_PIDS_REMEDY,
-        quick=True,
+        press=lambda bench: _crowded(bench, PIDS, "forks"),
+        control=lambda bench: _crowded(bench, _PIDS_CAP, "forks"),
     ),
-    Case(
+    pids_case(
         number=54,
-        group=Group.BOUNDS,
         title="threads count as processes do",
         expected="threads fail once pids.current is pids.max; pids.events max rises",
         tolerance="zero; a thread that is about to be refused is counted for an instant, one a CPU",
-        limited=Setting(limits=Limits(pids_limit=PIDS)),
-        control=Setting(limits=Limits(pids_limit=_PIDS_CAP)),
-        control_words="the same load with a limit that is far above it",
-        press=lambda bench, setting: crowded(bench, setting, "threads"),
-        judge=_judge_crowd,
-        remedy=_PIDS_REMEDY,
-        quick=True,
+        press=lambda bench: _crowded(bench, PIDS, "threads"),
+        control=lambda bench: _crowded(bench, _PIDS_CAP, "threads"),
     ),
-    Case(
+    bounds_case(
         number=55,
-        group=Group.BOUNDS,
         title="bytes and writes a second to the engine's disk are not exceeded",
         expected="1 MiB and 20 writes a second through O_DIRECT: blkio.throttle.*",
         expected_v2="1 MiB and 20 writes a second through O_DIRECT: io.max",
         tolerance=f"{_TOLERANCE:.0%} over {_SHORTEST_S:.0f} s",
-        limited=Throttled(),
-        control=Throttled(raised=KNOBS),
+        press=_written,
+        control=lambda bench: _written(bench, KNOBS),
         control_words=f"the same loads, the limits raised {_RAISED}-fold in the kernel's file behind the engine's back",
-        press=_press_disk,
-        judge=_judge_disk,
+        claims=(throttled,),
         remedy=(
             "check CONFIG_BLK_DEV_THROTTLING in the Linux kernel and the io controller in cgroup.subtree_control (v2; "
             "rootless engines need it delegated); name the whole disk, not a partition, and note that v1 counts "
             "direct writes only"
         ),
+        quick=False,
     ),
-    Case(
+    bounds_case(
         number=56,
-        group=Group.BOUNDS,
         title="a container without OOM killer waits and can be ended; where that can't be had, the engine says so",
         expected="the load waits in state D, under_oom 1, no OOM kill, and SIGKILL ends it",
         expected_v2="discarded with a warning, and the OOM killer ends the load",
-        tolerance="zero",
-        limited=Setting(limits=_MEMORY, host_config={"oom_kill_disable": True}),
-        control=Setting(limits=_MEMORY),
+        press=lambda bench: _stuck(bench, oom_kill_disable=True),
+        control=_stuck,
         control_words="the same load where the OOM killer may",
-        press=_press_stuck,
-        judge=_judge_stuck,
+        claims=(
+            on(
+                v1=(
+                    unpressed(_in_control("oom_kill_disable")),
+                    _in_control("under_oom"),
+                    lambda seen: exactly(STATE, "D", seen.texts[STATE]),
+                    no_oom_kill(),
+                    ended(KILLED, what="the load, by our SIGKILL"),
+                ),
+                v2=(
+                    warned("oomkilldisable"),
+                    discarded("OomKillDisable", unset=(None, False)),
+                    oom_kills(),
+                    ended(KILLED),
+                ),
+            ),
+        ),
         remedy="don't use oom_kill_disable: a server that is out of memory then hangs, and cgroup v2 has no such thing",
-        quick=True,
     ),
 )

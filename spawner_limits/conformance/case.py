@@ -1,7 +1,7 @@
 """The values of a conformance run: a case and its control, what came of them, and the report. No I/O.
 
-A case is a table row: how it is pressed (touches the world), how that is judged (pure), and what the same load looks
-like where the limit is missing. A judge that says HELD of the first must say BROKEN of the second, or has no power.
+A case is a table row: a press (touches the world), what is claimed of what it has seen (pure), and a control, a press
+where the limit is missing. Claims that say HELD of the first must say BROKEN of the second, or have no power.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spawner_limits.errors import LimitsError
+from spawner_limits.proof.claims import judged
 from spawner_limits.proof.evidence import Outcome
 
 if TYPE_CHECKING:
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
 
     from spawner_limits.conformance.trial import Bench
     from spawner_limits.engines.enforcement import CgroupVersion
+    from spawner_limits.proof.claims import Claim
     from spawner_limits.proof.evidence import Host, Verdict
     from spawner_limits.report.plot import Plot
 
-S = TypeVar("S")
-"""a setting: what the containers of a case are made with"""
 T = TypeVar("T")
-"""evidence: what was read while they were pressed"""
+"""evidence: what was seen of the containers while they were pressed"""
 
 
 class Group(StrEnum):
@@ -77,27 +77,25 @@ class CannotError(LimitsError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Case(Generic[S, T]):
+class Case(Generic[T]):
     """One row of the list."""
 
     number: int
     group: Group
     title: str
-    """a claim: what holds on a good host"""
+    """what holds on a good host"""
     expected: str
     """on cgroup v1"""
     expected_v2: str = ""
     """on cgroup v2, where that differs"""
-    tolerance: str
-    limited: S
-    control: S
+    tolerance: str = "zero"
+    press: Callable[[Bench], T]
+    """touches the world. CannotError where this host can't run it"""
+    control: Callable[[Bench], T]
     """the same without the limit, or with the limit taken away behind the engine's back"""
     control_words: str
     """what the control does differently, as a sentence's part: "the same load without a quota" """
-    press: Callable[[Bench, S], T]
-    """touches the world. CannotError where this host can't run it"""
-    judge: Callable[[T], Sequence[Verdict]]
-    """pure"""
+    claims: Sequence[Claim[T]]
     remedy: str
     """what an administrator does when it is BROKEN"""
     defect: str = ""
@@ -109,10 +107,14 @@ class Case(Generic[S, T]):
     pace: Pace = Pace.SHARED
     cores: float = 0.0
     """how much CPU a case with `Pace.QUOTA` takes while it is pressed"""
-    quick: bool = False
+    quick: bool = True
     """whether `--quick` runs it"""
-    plots: Callable[[T], Sequence[Plot]] | None = None
+    plots: Callable[[T], Sequence[Plot]] = lambda _: ()
     """pure"""
+
+    def judge(self, evidence: T) -> list[Verdict]:
+        """What its claims say."""
+        return judged(self.claims, evidence)
 
     def known_defect(self, version: CgroupVersion) -> str:
         """What makes it BROKEN everywhere on that version of cgroups; empty: nothing does."""
@@ -123,7 +125,7 @@ class Case(Generic[S, T]):
         return self.expected if version == 1 else self.expected_v2 or self.expected
 
 
-AnyCase = Case[Any, Any]
+AnyCase = Case[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

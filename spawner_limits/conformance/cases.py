@@ -10,6 +10,7 @@ from spawner_limits.conformance import (
     cpu,
     cpu_edges,
     identity,
+    lasting,
     memory,
     oom,
     share,
@@ -22,7 +23,7 @@ from spawner_limits.conformance import (
 if TYPE_CHECKING:
     from spawner_limits.conformance.case import AnyCase
 
-_MODULES = (capability, identity, cpu, cpu_edges, share, memory, oom, sockets, soft, swap, bounds, update)
+_MODULES = (capability, identity, cpu, cpu_edges, share, memory, oom, sockets, soft, swap, bounds, update, lasting)
 
 CASES: tuple[AnyCase, ...] = tuple(
     sorted((one for module in _MODULES for one in module.CASES), key=lambda one: one.number)

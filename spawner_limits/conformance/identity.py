@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,6 +13,7 @@ from spawner_limits.conformance.case import Case, Group
 from spawner_limits.conformance.loads import EVERY, LIMITED, waiting
 from spawner_limits.conformance.setting import Setting, made
 from spawner_limits.conformance.trial import START_S
+from spawner_limits.kernel import v1, v2
 from spawner_limits.kernel.cgroups import find
 from spawner_limits.proof.claims import claim
 
@@ -25,14 +27,8 @@ if TYPE_CHECKING:
     from spawner_limits.proof.evidence import Verdict
 
 _FILES: Mapping[CgroupVersion, Mapping[str, str]] = {
-    1: {
-        "cpu": "cpu.cfs_quota_us",
-        "cpuacct": "cpuacct.usage",
-        "cpuset": "cpuset.cpus",
-        "memory": "memory.limit_in_bytes",
-        "pids": "pids.max",
-    },
-    2: {"cpu": "cpu.max", "cpuset": "cpuset.cpus", "memory": "memory.max", "pids": "pids.max"},
+    1: {"cpuacct": "cpuacct.usage", **{name: files[0] for name, files in v1.LIMITS.items()}},
+    2: {name: files[0] for name, files in v2.LIMITS.items()},
 }
 """controller → a file that is there with it"""
 
@@ -75,35 +71,29 @@ def _without(subject: Subject) -> Iterator[Mapping[str, Path]]:
         below.rmdir()
 
 
-def _press_controllers(bench: Bench, where: Where) -> list[Controller]:
-    with made(bench, Setting(limits=EVERY)) as subject, where(subject) as directories:
-        versions = subject.cgroup.versions
-        wanted = {name: _FILES[versions[name]].get(name) for name in directories}
-        return [_controller(directories[name], name, file, versions[name]) for name, file in wanted.items() if file]
+def _controllers(bench: Bench, where: Where) -> list[Controller]:
+    with made(bench, Setting(asked=EVERY)) as subject, where(subject) as directories:
+        wanted = {name: _FILES[version].get(name) for name, version in subject.cgroup.versions.items()}
+        return [_controller(directories[name], name, file, subject) for name, file in wanted.items() if file]
 
 
-def _controller(directory: Path, name: str, file: str, version: CgroupVersion) -> Controller:
-    listed = None if version == 1 else name in (directory / "cgroup.controllers").read_text(encoding="ascii").split()
+def _controller(directory: Path, name: str, file: str, subject: Subject) -> Controller:
+    listed = None
+    if subject.cgroup.versions[name] != 1:
+        listed = name in (directory / "cgroup.controllers").read_text(encoding="ascii").split()
     return Controller(name=name, file=file, exists=(directory / file).exists(), listed=listed)
 
 
-def judge_controllers(controllers: Sequence[Controller]) -> list[Verdict]:
+def there(controllers: Sequence[Controller]) -> list[Verdict]:
     """Each has its file, and on v2 is listed."""
-    return [_judge_controller(one) for one in controllers]
+    return [_there(one) for one in controllers]
 
 
-def _judge_controller(one: Controller) -> Verdict:
-    lacks = [
-        *([] if one.exists else [f"no {one.file}"]),
-        *(["not in cgroup.controllers"] if one.listed is False else []),
-    ]
-    return claim(
-        f"controller {one.name}",
-        expected="there",
-        seen=", ".join(lacks) or "there",
-        holds=not lacks,
-        files=[f"{one.file}: {'there' if one.exists else 'not there'}"],
-    )
+def _there(one: Controller) -> Verdict:
+    lacks = [*(() if one.exists else (f"no {one.file}",))]
+    lacks += ["not in cgroup.controllers"] if one.listed is False else []
+    files = [f"{one.file}: {'there' if one.exists else 'not there'}"]
+    return claim(f"controller {one.name}", "there", ", ".join(lacks) or "there", not lacks, files=files)
 
 
 # -- 2, 7: processes in their cgroups ----------------------------------------------------------------------------
@@ -155,14 +145,6 @@ def _moved(subject: Subject, other: Subject) -> Iterator[int]:
         yield pid
 
 
-def _press_first(bench: Bench, choice: Choice) -> Membership:
-    return _membership(bench, choice, "the first process")
-
-
-def _press_executed(bench: Bench, choice: Choice) -> Membership:
-    return _membership(bench, choice, "a process of docker exec")
-
-
 def _membership(bench: Bench, choice: Choice, what: str) -> Membership:
     with made(bench, LIMITED) as other, made(bench, LIMITED) as subject, choice(subject, other) as pid:
         directories = subject.cgroup.directories.items()
@@ -179,24 +161,18 @@ def _paths(pid: int) -> dict[str, str]:
     return {names or "v2": path for _, names, path in (line.split(":", 2) for line in lines)}
 
 
-def judge_membership(one: Membership) -> list[Verdict]:
+def is_member(one: Membership) -> Verdict:
     """It is in every one of the container's cgroups; one below is as good, for the limits hold there too."""
     elsewhere = [name for name, path in one.wanted.items() if not _is_in(path, one.paths.get(name, ""))]
     unlisted = [name for name, listed in one.listed.items() if not listed and not _is_below(one)]
     seen = [f"elsewhere in {', '.join(elsewhere)}"] if elsewhere else []
     seen += [f"not in cgroup.procs of {', '.join(unlisted)}"] if unlisted else []
-    return [
-        claim(
-            one.what,
-            expected="in every cgroup of its container",
-            seen="; ".join(seen) or "in every cgroup of its container",
-            holds=not seen,
-            files=[
-                f"/proc/PID/cgroup: {path} ({', '.join(name for name, at in one.paths.items() if at == path)})"
-                for path in dict.fromkeys(one.paths.values())
-            ],
-        )
+    files = [
+        f"/proc/PID/cgroup: {path} ({', '.join(name for name, at in one.paths.items() if at == path)})"
+        for path in dict.fromkeys(one.paths.values())
     ]
+    expected = "in every cgroup of its container"
+    return claim(one.what, expected, "; ".join(seen) or expected, not seen, files=files)
 
 
 def _is_in(cgroup: str, path: str) -> bool:
@@ -219,50 +195,41 @@ _PLACES = (
     "processes are not where the engine says: look at /proc/PID/cgroup, and at who writes to cgroup.procs; engine and "
     "service manager must use the same cgroup driver"
 )
+_FIRST, _EXECUTED = "the first process", "a process of docker exec"
+_case = partial(Case, group=Group.CAPABILITY)
+
 CASES: tuple[AnyCase, ...] = (
-    Case(
+    _case(
         number=1,
-        group=Group.CAPABILITY,
         title="a container's cgroup has every controller that a limit needs",
         expected="cpu.cfs_quota_us, cpuacct.usage, cpuset.cpus, memory.limit_in_bytes and pids.max are there",
         expected_v2="cpu, cpuset, memory and pids in its own cgroup.controllers, with their files",
-        tolerance="zero",
-        limited=_own,
-        control=_without,
+        press=lambda bench: _controllers(bench, _own),
+        control=lambda bench: _controllers(bench, _without),
         control_words="a cgroup of the container that these controllers are not on",
-        press=_press_controllers,
-        judge=judge_controllers,
+        claims=(there,),
         remedy=_CONTROLLERS,
-        quick=True,
     ),
-    Case(
+    _case(
         number=2,
-        group=Group.CAPABILITY,
         title="a container's first process is in the cgroups that we read",
         expected="in cgroup.procs of each controller's directory",
         expected_v2="in cgroup.procs of the one directory",
-        tolerance="zero",
-        limited=_first,
-        control=_of_another,
+        press=lambda bench: _membership(bench, _first, _FIRST),
+        control=lambda bench: _membership(bench, _of_another, _FIRST),
         control_words="another container's first process",
-        press=_press_first,
-        judge=judge_membership,
+        claims=(is_member,),
         remedy=_PLACES,
-        quick=True,
     ),
-    Case(
+    _case(
         number=7,
-        group=Group.CAPABILITY,
         title="what docker exec starts is in the container's cgroups",
         expected="in cgroup.procs of each controller's directory",
         expected_v2="in cgroup.procs of the one directory, or below it",
-        tolerance="zero",
-        limited=_executed,
-        control=_moved,
+        press=lambda bench: _membership(bench, _executed, _EXECUTED),
+        control=lambda bench: _membership(bench, _moved, _EXECUTED),
         control_words="moved to another container's cgroups behind the engine's back",
-        press=_press_executed,
-        judge=judge_membership,
+        claims=(is_member,),
         remedy=_PLACES,
-        quick=True,
     ),
 )

@@ -5,12 +5,13 @@ No swap is left to any of them, and a control has four times the limit, so that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spawner_limits import interrupt
-from spawner_limits.conformance.case import CannotError
+from spawner_limits.conformance.case import CannotError, Case, Group
 from spawner_limits.conformance.setting import Setting, made
 from spawner_limits.conformance.trial import START_S
 from spawner_limits.limits import Limits
@@ -18,12 +19,11 @@ from spawner_limits.proof.claims import KILLED
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from spawner_limits.clients.own_commands import Command
+    from spawner_limits.conformance.seen import Seen
     from spawner_limits.conformance.trial import Bench, Subject
-    from spawner_limits.engines.enforcement import CgroupVersion
-    from spawner_limits.proof.evidence import Evidence
 
 LIMIT_BYTES = 64 * MIB
 FREE_BYTES = 4 * LIMIT_BYTES
@@ -46,52 +46,50 @@ EVERY = Limits(
     pids_limit=64,
 )
 """every limit that both versions of cgroups have"""
-LIMIT_FILE: Mapping[CgroupVersion, str] = {1: "memory.limit_in_bytes", 2: "memory.max"}
 
 
 def limited(size_bytes: int, **host_config: object) -> Setting:
     """A container with so much memory, and no swap."""
-    return Setting(limits=Limits(mem_limit=size_bytes, memswap_limit=size_bytes), host_config=host_config)
+    return Setting(asked=Limits(mem_limit=size_bytes, memswap_limit=size_bytes), host_config=host_config)
 
 
 LIMITED, FREE = limited(LIMIT_BYTES), limited(FREE_BYTES)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """A load in a container, to its end."""
-
-    evidence: Evidence
-    exit_code: int | None
-    """of the load; `None`: it runs on"""
-    alive: bool
-    """whether the container's first process was, after it"""
-    printed: tuple[str, ...] = ()
-    """what the load said: the guest's word"""
+def probing(name: str, *arguments: object) -> Callable[[Subject], Command]:
+    """A load that is one of `bench/probes`."""
+    return lambda subject: subject.probe(name, *arguments)
 
 
-def ran(bench: Bench, setting: Setting, load: Callable[[Subject], Command]) -> Run:
+HOG = probing("hog", HOG_MIB)
+"""memory taken as fast as it can be"""
+
+
+def ran(bench: Bench, setting: Setting, load: Callable[[Subject], Command]) -> Seen:
     """A load beside the first process, to its end. CannotError when it can't press."""
     with made(bench, setting) as subject:
         before = subject.reader.read_limits()
         command = load(subject)
-        snapshots = [before, *subject.follow(command, seconds=LONG_S, every_s=SAMPLE_S)]
-        return Run(
-            evidence=subject.evidence(snapshots, command),
-            exit_code=None if _got_past(command, setting) else pressed(command),
+        taken = subject.follow(command, seconds=LONG_S, every_s=SAMPLE_S)
+        # what has more than the limit already, and runs on, swaps: it need not be waited for
+        past = command.running and reached_bytes(command.stdout) > (setting.asked.mem_limit or 0)
+        return subject.seen(
+            [before, *taken],
+            None if past else pressed(command),
             alive=subject.alive,
             printed=tuple(command.stdout.split()),
         )
 
 
-def _got_past(command: Command, setting: Setting) -> bool:
-    """Whether it has more than the limit already, and runs on: it swaps, and need not be waited for."""
-    return command.running and reached_bytes(command.stdout) > (setting.limits.mem_limit or 0)
+def climbed(bench: Bench, setting: Setting) -> Seen:
+    """Memory taken step by step, past the limit: once a run, for all cases that read it."""
+    load = probing("climb", HOG_MIB, STEP_MIB, _REST_MS)
+    return bench.once(f"memory: climb {setting.asked.mem_limit}", lambda: ran(bench, setting, load))
 
 
 def reached_bytes(printed: str) -> int:
     """The last step that a load told of, in MiB."""
-    return max((int(one) * MIB for one in printed.split() if one.isdigit()), default=0)
+    return max((int(word) * MIB for word in printed.split() if word.isdigit()), default=0)
 
 
 def pressed(command: Command) -> int:
@@ -109,31 +107,12 @@ def worked(exit_code: int | None, said: str) -> int:
     return exit_code
 
 
-def climbed(bench: Bench, setting: Setting) -> Run:
-    """Memory taken step by step, past the limit: once a run, for all cases that read it."""
-
-    def load(subject: Subject) -> Command:
-        return subject.probe("climb", HOG_MIB, STEP_MIB, _REST_MS)
-
-    return bench.once(f"memory: climb {setting.limits.mem_limit}", lambda: ran(bench, setting, load))
-
-
-def hogged(subject: Subject) -> Command:
-    """Memory taken as fast as it can be."""
-    return subject.probe("hog", HOG_MIB)
-
-
 def under(parent: str, setting: Setting) -> Setting:
     """The same in a cgroup of ours."""
-    host_config = {**setting.host_config, "cgroup_parent": parent}
-    return Setting(limits=setting.limits, host_config=host_config, behind=setting.behind)
+    return replace(setting, host_config={**setting.host_config, "cgroup_parent": parent})
 
 
-def limit_parent(subject: Subject, size_bytes: int) -> None:
-    """Limit the cgroup above a container's. CannotError where the kernel does not take it."""
-    file = LIMIT_FILE[subject.bench.version]
-    if error := subject.write(file, str(size_bytes), above=1):
-        raise CannotError(f"{file} of a parent cgroup can't be written: {error}")
+# -- what takes nothing ------------------------------------------------------------------------------------------
 
 
 def waiting(subject: Subject) -> tuple[Command, int]:
@@ -164,13 +143,20 @@ def _tried(look: Callable[[], int]) -> int:
     raise CannotError(f"{' '.join(WAITER)} did not begin in the container", "give an --image with sh and sleep")
 
 
+# -- what the rows share -----------------------------------------------------------------------------------------
+
 _LATE = (
     "look whether it swaps instead of meeting its limit: then the engine can't limit swap (case 5 says why, and what "
     "to do); else try again when the host is less busy"
 )
-FOUR_TIMES = "the same load with four times the memory"
 REMEDY = (
     "nothing on this host holds a memory limit: check the memory controller in /proc/cgroups (v1; some distributions "
     "need cgroup_enable=memory on the kernel's command line) or in cgroup.subtree_control (v2); look who else writes "
     "memory.limit_in_bytes or memory.max; and whether swap can be limited (case 5), or the load goes there"
+)
+memory_case = partial(Case, group=Group.MEMORY, remedy=REMEDY, control_words="the same load with four times the memory")
+climb_case = partial(
+    memory_case,
+    press=lambda bench: climbed(bench, LIMITED),
+    control=lambda bench: climbed(bench, FREE),
 )

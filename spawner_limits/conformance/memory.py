@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spawner_limits import units
-from spawner_limits.conformance.case import Case, Group
+from spawner_limits.conformance import lines
 from spawner_limits.conformance.loads import (
-    FOUR_TIMES,
     FREE,
     FREE_BYTES,
     HOG_MIB,
@@ -15,25 +13,23 @@ from spawner_limits.conformance.loads import (
     LIMITED,
     REMEDY,
     STEP_MIB,
-    Run,
-    climbed,
+    climb_case,
     limited,
+    memory_case,
+    probing,
     ran,
 )
-from spawner_limits.conformance.setting import Behind, Setting, expected, hold, read_back
+from spawner_limits.conformance.setting import ENDLESS_BYTES, Setting, hold, read, shown
 from spawner_limits.limits import Limits
-from spawner_limits.proof import windows
-from spawner_limits.proof.claims import KILLED, claim, exactly, no_oom_kill, oom_kills, peak_within
-from spawner_limits.report.plot import Plot, Point
-from spawner_limits.units import MIB
+from spawner_limits.proof.claims import KILLED, claim, measured, no_oom_kill, oom_kills, peak_within
+from spawner_limits.report.plot import Plot
+from spawner_limits.units import MIB, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from spawner_limits.clients.own_commands import Command
     from spawner_limits.conformance.case import AnyCase
-    from spawner_limits.conformance.trial import Bench, Subject
-    from spawner_limits.proof.evidence import Evidence, Verdict
+    from spawner_limits.conformance.seen import Seen
+    from spawner_limits.conformance.trial import Bench
+    from spawner_limits.proof.evidence import Verdict
 
 SLACK_BYTES = 16 * MIB
 """of the limit, what an interpreter, a step and the kernel's own share of it take"""
@@ -45,241 +41,137 @@ _CROWD = (8, 12)
 """processes, and MiB of each"""
 _ODD = Limits(mem_limit=_ODD_BYTES, memswap_limit=FREE_BYTES)
 """with swap, for without it is asked in whole pages already"""
-_UNLIMITED: Behind = {
-    1: {"memory.memsw.limit_in_bytes": "-1", "memory.limit_in_bytes": "-1"},
-    2: {"memory.max": "max"},
-}
+_GUARANTEED = Limits(mem_limit=LIMIT_BYTES, memswap_limit=LIMIT_BYTES, mem_guarantee=LIMIT_BYTES // 2)
 
 
-# -- 30, 43: what the kernel's files say -------------------------------------------------------------------------
-
-
-def _readback(limits: Limits, field: str) -> Callable[[Evidence], list[Verdict]]:
-    """A judge: the field's file reads as these limits say."""
-
-    def judge(evidence: Evidence) -> list[Verdict]:
-        seen = evidence.snapshots[0]
-        (wanted,) = expected(limits, evidence.page_size_bytes, field)
-        files = wanted.files(seen.versions["memory"])
-        return [exactly(file.name, file.accept, seen.limits.get(file.name)) for file in files]
-
-    return judge
-
-
-# -- 31, 32, 33: a staircase into the limit ----------------------------------------------------------------------
-
-
-def judge_steps(run: Run) -> list[Verdict]:
+def last_step(seen: Seen) -> Verdict:
     """The last step that the load reached lies in the limit, and near it."""
-    steps = [int(one) for one in run.printed if one.isdigit()]
-    last = steps[-1] * MIB if steps else None
-    least = LIMIT_BYTES - SLACK_BYTES
-    return [
-        claim(
-            "last step reached",
-            expected=f"from {units.format_size(least)} to {units.format_size(LIMIT_BYTES)}",
-            seen=None if last is None else units.format_size(last),
-            # a load that ended short of the limit for another reason did not press it
-            holds=None if last is None or (last < least and run.exit_code != KILLED) else least <= last <= LIMIT_BYTES,
-            files=[f"the load printed {' '.join(run.printed[-3:])}, and ended with {run.exit_code}"],
-            figures={"last_step_bytes": last, "limit_bytes": LIMIT_BYTES},
-        ),
-    ]
+    steps = [int(word) * MIB for word in seen.printed if word.isdigit()]
+    last, least = (steps[-1] if steps else None), LIMIT_BYTES - SLACK_BYTES
+    return measured(
+        "last step reached",
+        f"from {format_size(least)} to {format_size(LIMIT_BYTES)}",
+        last,
+        # a load that ended short of the limit for another reason did not press it
+        lambda size: None if size < least and seen.exit_code != KILLED else least <= size <= LIMIT_BYTES,
+        tell=format_size,
+        files=[f"the load printed {' '.join(seen.printed[-3:])}, and ended with {seen.exit_code}"],
+        figures={"last_step_bytes": last, "limit_bytes": LIMIT_BYTES},
+    )
 
 
-def plot_steps(run: Run) -> list[Plot]:
+def plot_steps(seen: Seen) -> list[Plot]:
     """Memory over time, up to where the OOM killer ends it."""
-    taken = run.evidence.snapshots
-    begin = taken[0].monotonic_ns
-    kill = next((one for one in taken if (one.oom_kill or 0) > (taken[0].oom_kill or 0)), None)
+    killed = sorted(lines.kills(seen.snapshots, 3))[:1]
     return [
         Plot(
-            title=f"Memory taken in steps of {STEP_MIB} MiB, under a limit of {units.format_size(LIMIT_BYTES)}",
+            title=f"Memory taken in steps of {STEP_MIB} MiB, under a limit of {format_size(LIMIT_BYTES)}",
             unit="bytes",
-            lines={
-                "memory used": tuple(
-                    Point(seconds=_after(begin, one.monotonic_ns), value=one.memory_current_bytes) for one in taken
-                )
-            },
+            lines={"memory used": lines.memory(seen.snapshots, 3)},
             limit=LIMIT_BYTES,
-            marks=None if kill is None else {_after(begin, kill.monotonic_ns): "OOM kill"},
+            marks=dict.fromkeys(killed, "OOM kill") or None,
         )
     ]
 
 
-def _after(begin_ns: int, end_ns: int) -> float:
-    return round((end_ns - begin_ns) / windows.SECOND_NS, 3)
-
-
-def _judge_peak(run: Run) -> Sequence[Verdict]:
-    return hold(LIMITED.limits, "mem_limit")(run.evidence)
-
-
-# -- 39, 40, 42: what counts as memory ---------------------------------------------------------------------------
-
-
-def _cached(subject: Subject) -> Command:
-    return subject.probe("fill", "/tmp/spawner-limits-fill", 4 * _CACHE_BYTES // MIB)  # noqa: S108  in the container
-
-
-def _anonymous(subject: Subject) -> Command:
-    return subject.probe("hog", 4 * _CACHE_BYTES // MIB)
-
-
-def _press_cache(bench: Bench, load: Callable[[Subject], Command]) -> Run:
-    return ran(bench, limited(_CACHE_BYTES), load)
-
-
-def judge_cache(run: Run) -> list[Verdict]:
-    """The limit was reached, and nobody died of it."""
-    return [no_oom_kill(run.evidence.snapshots), _judge_cached(peak_within(run.evidence.snapshots, _CACHE_BYTES))]
-
-
-def _judge_cached(peak: Verdict) -> Verdict:
-    """UNKNOWN where the files were not cached in the container's memory, or not enough of them."""
+def cached(seen: Seen) -> Verdict:
+    """The limit was reached by cached files; UNKNOWN where they were not cached in the container's memory."""
+    peak = peak_within(_CACHE_BYTES)(seen)
     most = peak.figures["peak_bytes"]
     if not isinstance(most, int) or most >= _CACHED * _CACHE_BYTES:
         return peak
-    reason = f"not pressed: only {units.format_size(most)} of cache; the image's storage may keep it elsewhere"
-    return claim(peak.field, expected=peak.limit, seen=peak.seen, holds=None, reason=reason, files=peak.files)
+    reason = f"not pressed: only {format_size(most)} of cache; the image's storage may keep it elsewhere"
+    return claim(peak.field, peak.limit, peak.seen, None, reason=reason, files=peak.files)
 
 
-def _press_shm(bench: Bench, setting: Setting) -> Run:
-    return ran(bench, setting, lambda subject: subject.probe("fill", "/dev/shm/fill", HOG_MIB))  # noqa: S108
+def _shm(bench: Bench, size_bytes: int) -> Seen:
+    """A file in /dev/shm that is larger than the limit."""
+    setting = limited(size_bytes, shm_size=2 * HOG_MIB * MIB)
+    return ran(bench, setting, probing("fill", "/dev/shm/fill", HOG_MIB))  # noqa: S108  in the container
 
 
-def _press_crowd(bench: Bench, setting: Setting) -> Run:
-    return ran(bench, setting, lambda subject: subject.probe("crowd", *_CROWD))
-
-
-def judge_killed(run: Run) -> list[Verdict]:
-    """The OOM killer ended somebody, and the limit was not passed."""
-    return [oom_kills(run.evidence.snapshots), peak_within(run.evidence.snapshots, LIMIT_BYTES)]
-
-
-# -- the list ----------------------------------------------------------------------------------------------------
+_FILLED_MIB = 4 * _CACHE_BYTES // MIB
+_FILE = "/tmp/spawner-limits-fill"  # noqa: S108  in the container
+_KILLED_AT_THE_LIMIT = (oom_kills(), peak_within(LIMIT_BYTES))
+"""the OOM killer ended somebody, and the limit was not passed"""
 
 CASES: tuple[AnyCase, ...] = (
-    Case(
+    memory_case(
         number=30,
-        group=Group.MEMORY,
         title="the memory limit is what was asked, in whole pages",
         expected=f"memory.limit_in_bytes = {LIMIT_BYTES}, of {_ODD_BYTES} asked, with pages of 4 KiB",
         expected_v2=f"memory.max = {LIMIT_BYTES}, of {_ODD_BYTES} asked, with pages of 4 KiB",
         tolerance="exact, down to a whole page",
-        limited=Setting(limits=_ODD),
-        control=Setting(limits=_ODD, behind=_UNLIMITED),
+        press=lambda bench: read(bench, Setting(asked=_ODD)),
+        control=lambda bench: read(bench, Setting(asked=_ODD, really=Limits(mem_limit=ENDLESS_BYTES))),
         control_words="the limit taken away in the kernel's file, behind the engine's back",
-        press=read_back,
-        judge=_readback(_ODD, "mem_limit"),
-        remedy=REMEDY,
-        quick=True,
+        claims=(shown(_ODD, "mem_limit"),),
     ),
-    Case(
+    climb_case(
         number=31,
-        group=Group.MEMORY,
         title="memory is limited to what was asked, and given up to there",
         expected="the last step that a load reaches lies in the limit",
         tolerance="16 MiB below it: a step, the interpreter, and the kernel's share",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=climbed,
-        judge=judge_steps,
-        remedy=REMEDY,
-        quick=True,
+        claims=(last_step,),
         plots=plot_steps,
     ),
-    Case(
+    climb_case(
         number=32,
-        group=Group.MEMORY,
         title="no peak of memory passes the limit",
         expected="memory.max_usage_in_bytes at most the limit",
         expected_v2="memory.peak at most the limit",
         tolerance="zero; pressed from 99 % on",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=climbed,
-        judge=_judge_peak,
-        remedy=REMEDY,
-        quick=True,
+        claims=(hold(LIMITED.asked, "mem_limit"),),
     ),
-    Case(
+    climb_case(
         number=33,
-        group=Group.MEMORY,
         title="the kernel counts its OOM kills",
         expected="oom_kill in memory.oom_control rises",
         expected_v2="oom_kill in memory.events rises",
-        tolerance="zero",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=climbed,
-        judge=lambda run: [oom_kills(run.evidence.snapshots)],
+        claims=(oom_kills(),),
         remedy=f"without this count a server's death can't be told from another kill; {REMEDY}",
-        quick=True,
     ),
-    Case(
+    memory_case(
         number=39,
-        group=Group.MEMORY,
         title="cached files are given back at the limit, and kill nobody",
-        expected=f"{4 * _CACHE_BYTES // MIB} MiB written in {_CACHE_BYTES // MIB} MiB: oom_kill +0, peak in the limit",
+        expected=f"{_FILLED_MIB} MiB written in {_CACHE_BYTES // MIB} MiB: oom_kill +0, peak in the limit",
         tolerance="zero; pressed from 90 % on",
-        limited=_cached,
-        control=_anonymous,
+        press=lambda bench: ran(bench, limited(_CACHE_BYTES), probing("fill", _FILE, _FILLED_MIB)),
+        control=lambda bench: ran(bench, limited(_CACHE_BYTES), probing("hog", _FILLED_MIB)),
         control_words="the same amount as memory of its own",
-        press=_press_cache,
-        judge=judge_cache,
+        claims=(no_oom_kill(), cached),
         remedy=(
             "on this host writing files alone can end a server: its disk is too slow for the kernel to give the cache "
             "back; give more memory, or a newer Linux kernel"
         ),
-        quick=True,
     ),
-    Case(
+    memory_case(
         number=40,
-        group=Group.MEMORY,
         title="files in /dev/shm count as memory",
         expected=f"an OOM kill while {HOG_MIB} MiB are written there",
-        tolerance="zero",
-        limited=limited(LIMIT_BYTES, shm_size=2 * HOG_MIB * MIB),
-        control=limited(FREE_BYTES, shm_size=2 * HOG_MIB * MIB),
-        control_words=FOUR_TIMES,
-        press=_press_shm,
-        judge=judge_killed,
+        press=lambda bench: _shm(bench, LIMIT_BYTES),
+        control=lambda bench: _shm(bench, FREE_BYTES),
+        claims=_KILLED_AT_THE_LIMIT,
         remedy=f"a server can take the host's memory by way of /dev/shm: keep its shm_size small; {REMEDY}",
-        quick=True,
     ),
-    Case(
+    memory_case(
         number=42,
-        group=Group.MEMORY,
         title="many small processes do not beat the limit",
         expected=f"{_CROWD[0]} processes with {_CROWD[1]} MiB each: an OOM kill, peak in the limit",
-        tolerance="zero",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=_press_crowd,
-        judge=judge_killed,
-        remedy=REMEDY,
-        quick=True,
+        press=lambda bench: ran(bench, LIMITED, probing("crowd", *_CROWD)),
+        control=lambda bench: ran(bench, FREE, probing("crowd", *_CROWD)),
+        claims=_KILLED_AT_THE_LIMIT,
     ),
-    Case(
+    memory_case(
         number=43,
-        group=Group.MEMORY,
         title="a memory guarantee is in the kernel's file",
         expected=f"memory.soft_limit_in_bytes = {LIMIT_BYTES // 2}",
         expected_v2=f"memory.low = {LIMIT_BYTES // 2}",
         tolerance="exact; that it is kept, a host without a shortage can't show",
-        limited=Setting(
-            limits=Limits(mem_limit=LIMIT_BYTES, memswap_limit=LIMIT_BYTES, mem_guarantee=LIMIT_BYTES // 2)
-        ),
-        control=LIMITED,
+        press=lambda bench: read(bench, Setting(asked=_GUARANTEED)),
+        control=lambda bench: read(bench, LIMITED),
         control_words="a container without a guarantee",
-        press=read_back,
-        judge=_readback(Limits(mem_guarantee=LIMIT_BYTES // 2), "mem_guarantee"),
+        claims=(shown(_GUARANTEED, "mem_guarantee"),),
         remedy="the engine drops mem_guarantee: do without, and let all limits together fit into the host's memory",
-        quick=True,
     ),
 )

@@ -6,48 +6,44 @@ Exit code 137 is any SIGKILL, and the engine's flag has several meanings: what d
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spawner_limits.clients.own_containers import kill
-from spawner_limits.conformance.case import Case, Group
 from spawner_limits.conformance.loads import (
-    FOUR_TIMES,
     FREE,
+    HOG,
     HOG_MIB,
     LIMITED,
     LONG_S,
     REMEDY,
     SAMPLE_S,
     WAITER,
-    Run,
     await_waiter,
-    climbed,
-    hogged,
-    limit_parent,
+    climb_case,
+    memory_case,
     pressed,
     ran,
     under,
     waiting,
     worked,
 )
-from spawner_limits.conformance.setting import Setting, made
+from spawner_limits.conformance.seen import of
+from spawner_limits.conformance.setting import Setting, made, rewrite
 from spawner_limits.conformance.trial import probe
 from spawner_limits.kernel.sampler import FAST_S
-from spawner_limits.proof.claims import KILLED, claim, ended, no_oom_kill, oom_kills
+from spawner_limits.limits import Limits
+from spawner_limits.proof.claims import KILLED, claim, ended, measured, no_oom_kill, oom_kills
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from spawner_limits.clients.own_commands import Command
     from spawner_limits.conformance.case import AnyCase
+    from spawner_limits.conformance.seen import Seen
     from spawner_limits.conformance.trial import Bench, Subject
-    from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.evidence import Verdict
 
-_PARENT_BYTES = 128 * MIB
+_PARENT = Limits(mem_limit=128 * MIB)
 """of two containers together: above either's limit"""
 _NEIGHBOUR_MIB = 16
 _ENDED = "dev/shm/ended"
@@ -55,59 +51,48 @@ _NOTICE_S = 1.0
 """for the engine to tell us of an end"""
 
 
-def judge_alive(*, alive: bool) -> Verdict:
+def lives_on(seen: Seen) -> Verdict:
     """The container runs on."""
-    return claim(
-        "the container",
-        expected="runs on",
-        seen="runs on" if alive else "has ended",
-        holds=alive,
-        files=[f"docker inspect: State.Running {str(alive).lower()}"],
-    )
+    files = [f"docker inspect: State.Running {str(seen.alive).lower()}"]
+    return claim("the container", "runs on", "runs on" if seen.alive else "has ended", seen.alive, files=files)
 
 
 # -- 34: the first process ---------------------------------------------------------------------------------------
 
 
-def _press_first(bench: Bench, setting: Setting) -> Run:
+def _first(bench: Bench, setting: Setting) -> Seen:
     """Its cgroup vanishes with it, so it is read until then, as often as can be."""
     with made(bench, setting, probe("hog", HOG_MIB)) as subject:
         before = subject.reader.read_limits()
         subject.go()
         taken = subject.follow(seconds=LONG_S, every_s=FAST_S, until=lambda one: one.oom_kill != 0)
         code = worked(subject.await_end(), "it is the container's first process")
-        return Run(evidence=subject.evidence([before, *taken]), exit_code=code, alive=False)
+        return subject.seen([before, *taken], code, alive=False)
 
 
-def judge_first(run: Run) -> list[Verdict]:
-    """The container ends with the code of a kill, and the kernel counted it."""
-    return [ended(run.exit_code, KILLED, what="the first process"), _caught(run.evidence.snapshots, run.exit_code)]
-
-
-def _caught(snapshots: Sequence[Snapshot], exit_code: int | None) -> Verdict:
+def caught(seen: Seen) -> Verdict:
     """As `oom_kills`; UNKNOWN where the count may have risen between the last sample and the end of the cgroup."""
-    found = oom_kills(snapshots)
-    if not found.figures["oom_kills"] and exit_code == KILLED and snapshots[-1].oom_kill is None:
-        seen = "its cgroup was gone before the count could be read"
-        return claim("OOM kills", expected="+1 or more", seen=seen, holds=None)
+    found = oom_kills()(seen)
+    if not found.figures["oom_kills"] and seen.exit_code == KILLED and seen.snapshots[-1].oom_kill is None:
+        return claim(found.field, found.limit, "its cgroup was gone before the count could be read", None)
     return found
 
 
 # -- 35: a child -------------------------------------------------------------------------------------------------
 
 
-def _press_child(bench: Bench, setting: Setting) -> Run:
+def _child(bench: Bench, setting: Setting) -> Seen:
     with made(bench, setting, probe("fork_hog", HOG_MIB)) as subject:
         before = subject.reader.read_limits()
         subject.go()
         taken = subject.follow(
             seconds=LONG_S, every_s=SAMPLE_S, until=lambda one: one.oom_kill is None or _told(subject) is not None
         )
-        evidence = subject.evidence([before, *taken])
         if (code := _told(subject)) is None:  # the first process is gone, or the load hangs
             worked(subject.await_end(seconds=3.0), "it is the first process, and has a child that takes memory")
-            return Run(evidence=evidence, exit_code=None, alive=False)
-        return Run(evidence=evidence, exit_code=worked(code, "it is the first process's child"), alive=subject.alive)
+            return subject.seen([before, *taken], alive=False)
+        worked(code, "it is the first process's child")
+        return subject.seen([before, *taken], code, alive=subject.alive)
 
 
 def _told(subject: Subject) -> int | None:
@@ -117,70 +102,36 @@ def _told(subject: Subject) -> int | None:
     return None
 
 
-def judge_child(run: Run) -> list[Verdict]:
-    """The child was killed, and nobody else."""
-    return [
-        ended(run.exit_code, KILLED, what="the child"),
-        oom_kills(run.evidence.snapshots),
-        judge_alive(alive=run.alive),
-    ]
-
-
-def judge_executed(run: Run) -> list[Verdict]:
-    """What was started beside the first process was killed, and nobody else."""
-    return [ended(run.exit_code, KILLED, what="the docker exec"), judge_alive(alive=run.alive)]
-
-
 # -- 37: all of them ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Together:
-    """A container in which one process met the limit."""
-
-    exit_code: int | None
-    """of the first process, which took nothing; `None`: it lives"""
-    group_kills: int | None
-    """`oom_group_kill` in the parent's `memory.events`, which outlives it"""
-    file: str
-
-
-def _press_together(bench: Bench, setting: Setting) -> Together:
+def _together(bench: Bench, setting: Setting) -> Seen:
+    """A first process that takes nothing, and a hog; `memory.events` of the cgroup above outlives them."""
     with bench.parent() as parent, made(bench, under(parent, setting), WAITER) as subject:
         subject.go()
         await_waiter(subject.container.pid)
         file = subject.path("memory.events", above=1)
-        load = hogged(subject)
+        load = HOG(subject)
         load.wait(LONG_S)
         text = file.read_text(encoding="ascii")
-        events = dict(line.split() for line in text.splitlines())
         code = subject.await_end(seconds=3.0)
         if code is None:
             pressed(load)
-        return Together(
-            exit_code=code,
-            group_kills=int(events["oom_group_kill"]) if "oom_group_kill" in events else None,
-            file=f"memory.events of the cgroup above: {', '.join(text.splitlines())}",
-        )
+        return subject.seen([], code, texts={"memory.events": text})
 
 
-def judge_together(together: Together) -> list[Verdict]:
-    """All its processes ended, and the kernel says that it was by this."""
-    return [
-        claim(
-            "the first process, which took nothing",
-            expected=f"exit {KILLED}",
-            seen="lives" if together.exit_code is None else f"exit {together.exit_code}",
-            holds=together.exit_code == KILLED,
-            files=[together.file],
-        ),
-        claim(
-            "memory.events oom_group_kill",
-            expected="+1",
-            seen=None if together.group_kills is None else f"+{together.group_kills}",
-            holds=None if together.group_kills is None else together.group_kills > 0,
-        ),
-    ]
+def waiter_killed(seen: Seen) -> Verdict:
+    """Also who took nothing was killed."""
+    code, events = seen.exit_code, ", ".join((seen.texts["memory.events"] or "").splitlines())
+    told = "lives" if code is None else f"exit {code}"
+    files = [f"memory.events of the cgroup above: {events}"]
+    return claim("the first process, which took nothing", f"exit {KILLED}", told, code == KILLED, files=files)
+
+
+def group_killed(seen: Seen) -> Verdict:
+    """The kernel says that it was by this."""
+    count = seen.counts("memory.events").get("oom_group_kill")
+    return measured("memory.events oom_group_kill", "+1", count, lambda rise: rise > 0, tell="+{}".format)
 
 
 # -- 38: another kill --------------------------------------------------------------------------------------------
@@ -192,66 +143,36 @@ def _killed_by_us(subject: Subject) -> Command:
     return load
 
 
-def _press_other_kill(bench: Bench, load: Callable[[Subject], Command]) -> Run:
-    return ran(bench, LIMITED, load)
-
-
-def judge_other_kill(run: Run) -> list[Verdict]:
-    """The code of a kill, and no OOM kill: the memory limit is not to blame."""
-    return [ended(run.exit_code, KILLED), no_oom_kill(run.evidence.snapshots)]
-
-
 # -- 41: the neighbours ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Neighbours:
+def _neighbours(bench: Bench, setting: Setting) -> Seen:
     """Two containers under one cgroup with a limit: one takes memory, the other has some."""
-
-    hog: Run
-    other: Run
-
-
-def _press_neighbours(bench: Bench, setting: Setting) -> Neighbours:
     with (
         bench.parent() as parent,
         made(bench, under(parent, LIMITED)) as other,
         made(bench, under(parent, setting)) as hog,
     ):
-        limit_parent(other, _PARENT_BYTES)
-        before = {one: one.reader.read_limits() for one in (other, hog)}
+        rewrite(other, _PARENT, above=1)
+        before = {subject: subject.reader.read_limits() for subject in (other, hog)}
         # the OOM killer would take this one first, if it were its turn to be asked
         kept = other.probe("hog", _NEIGHBOUR_MIB, 4, 4 * LONG_S, "first")
         other.follow(kept, seconds=LONG_S, every_s=SAMPLE_S, until=lambda _: str(_NEIGHBOUR_MIB) in kept.stdout.split())
         if not kept.running:
             pressed(kept)
-        load = hogged(hog)
+        load = HOG(hog)
         taken = hog.follow(load, seconds=LONG_S, every_s=SAMPLE_S)
         kept.wait(_NOTICE_S)
-        return Neighbours(
-            hog=_seen(hog, [before[hog], *taken], load, pressed(load)),
-            other=_seen(other, [before[other], other.reader.read_limits()], kept, kept.exit_code),
-        )
+        code = pressed(load)
+        after, alive = other.reader.read_limits(), other.alive and kept.running
+        next_door = other.seen([before[other], after], kept.exit_code, alive=alive)
+        return hog.seen([before[hog], *taken], code, parts={"next door": next_door})
 
 
-def _seen(subject: Subject, snapshots: list[Snapshot], load: Command, exit_code: int | None) -> Run:
-    evidence = subject.evidence(snapshots, load)
-    return Run(evidence=evidence, exit_code=exit_code, alive=subject.alive and load.running)
-
-
-def judge_neighbours(neighbours: Neighbours) -> list[Verdict]:
-    """One container's OOM kill is its own affair."""
-    other = neighbours.other
-    return [
-        ended(neighbours.hog.exit_code, KILLED, what="the load"),
-        no_oom_kill(other.evidence.snapshots, what="next door"),
-        claim(
-            "the neighbour's process",
-            expected="runs on",
-            seen="runs on" if other.alive else f"has ended, exit {other.exit_code}",
-            holds=other.alive,
-        ),
-    ]
+def neighbour_lives(seen: Seen) -> Verdict:
+    """The process that would go first runs on."""
+    told = "runs on" if seen.alive else f"has ended, exit {seen.exit_code}"
+    return claim("the neighbour's process", "runs on", told, seen.alive)
 
 
 # -- the list ----------------------------------------------------------------------------------------------------
@@ -260,94 +181,66 @@ _TELL = (
     "the engine or its runtime loses exit codes or OOM counts; look at the kernel's log (dmesg) for 'Memory cgroup out "
     "of memory', and take a newer containerd"
 )
+_GROUP = Setting(asked=LIMITED.asked, behind={"memory.oom.group": "1"})
 
 CASES: tuple[AnyCase, ...] = (
-    Case(
+    memory_case(
         number=34,
-        group=Group.MEMORY,
         title="a first process that meets the limit ends its container with 137",
         expected="exit 137, oom_kill in memory.oom_control +1",
         expected_v2="exit 137, oom_kill in memory.events +1",
-        tolerance="zero",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=_press_first,
-        judge=judge_first,
+        press=lambda bench: _first(bench, LIMITED),
+        control=lambda bench: _first(bench, FREE),
+        claims=(ended(KILLED, what="the first process"), caught),
         remedy=f"{REMEDY}; {_TELL}",
-        quick=True,
     ),
-    Case(
+    memory_case(
         number=35,
-        group=Group.MEMORY,
         title="a child that meets the limit dies alone",
         expected="the child 137, oom_kill +1, the container runs on",
-        tolerance="zero",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=_press_child,
-        judge=judge_child,
+        press=lambda bench: _child(bench, LIMITED),
+        control=lambda bench: _child(bench, FREE),
+        claims=(ended(KILLED, what="the child"), oom_kills(), lives_on),
         remedy=f"a Jupyter kernel's death may take its server along here: look at memory.oom.group (v2); {REMEDY}",
-        quick=True,
     ),
-    Case(
+    climb_case(
         number=36,
-        group=Group.MEMORY,
         title="what docker exec has started dies alone",
         expected="docker exec ends with 137, the container runs on",
-        tolerance="zero",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=climbed,
-        judge=judge_executed,
+        claims=(ended(KILLED, what="the docker exec"), lives_on),
         remedy=f"{REMEDY}; {_TELL}",
-        quick=True,
     ),
-    Case(
+    memory_case(
         number=37,
-        group=Group.MEMORY,
         title="with memory.oom.group all processes die together",
         expected="cgroup v1 has none",
         expected_v2="the first process, which took nothing: exit 137; oom_group_kill +1",
-        tolerance="zero",
-        limited=Setting(limits=LIMITED.limits, behind={2: {"memory.oom.group": "1"}}),
-        control=LIMITED,
+        press=lambda bench: _together(bench, _GROUP),
+        control=lambda bench: _together(bench, LIMITED),
         control_words="the same load without memory.oom.group",
-        press=_press_together,
-        judge=judge_together,
+        claims=(waiter_killed, group_killed),
         remedy="don't write memory.oom.group on this host; Docker leaves it at 0",
         only=2,
-        quick=True,
     ),
-    Case(
+    memory_case(
         number=38,
-        group=Group.MEMORY,
         title="a kill that is not by the limit is not taken for one",
         expected="exit 137, oom_kill in memory.oom_control +0",
         expected_v2="exit 137, oom_kill in memory.events +0",
-        tolerance="zero",
-        limited=_killed_by_us,
-        control=hogged,
+        press=lambda bench: ran(bench, LIMITED, _killed_by_us),
+        control=lambda bench: ran(bench, LIMITED, HOG),
         control_words="a kill by the limit",
-        press=_press_other_kill,
-        judge=judge_other_kill,
+        claims=(ended(KILLED), no_oom_kill()),
         remedy="something else in the container meets its limit: give it more memory",
-        quick=True,
     ),
-    Case(
+    memory_case(
         number=41,
-        group=Group.MEMORY,
         title="one container's OOM kill leaves its neighbour alone",
         expected="the load 137; next door oom_kill +0, and the process that would go first runs on",
-        tolerance="zero",
-        limited=LIMITED,
-        control=FREE,
+        press=lambda bench: _neighbours(bench, LIMITED),
+        control=lambda bench: _neighbours(bench, FREE),
         control_words="without a limit of its own, beside the neighbour under one cgroup's limit",
-        press=_press_neighbours,
-        judge=judge_neighbours,
+        claims=(ended(KILLED), of("next door", no_oom_kill(what="next door"), neighbour_lives)),
         remedy="limit each container, not only a cgroup_parent of several: under that they die for one another",
-        quick=True,
     ),
 )

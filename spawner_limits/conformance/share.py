@@ -12,25 +12,27 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from spawner_limits import interrupt, units
-from spawner_limits.bench.contest import idlest
+from spawner_limits import interrupt
+from spawner_limits.bench.contest import ORDINARY_SHARES, idlest
+from spawner_limits.conformance import lines
 from spawner_limits.conformance.case import Case, Group, Pace
-from spawner_limits.conformance.setting import Setting, expected, hold, made
+from spawner_limits.conformance.setting import Setting, hold, made, read, shown, texts
 from spawner_limits.conformance.trial import sampler
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US, weights
 from spawner_limits.kernel.host import Idle
 from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
-from spawner_limits.proof.claims import claim, exactly
-from spawner_limits.proof.evidence import Contest, Evidence
-from spawner_limits.proof.judge import judge
+from spawner_limits.proof.claims import claim, unpressed
+from spawner_limits.proof.evidence import Contest
 from spawner_limits.proof.tolerances import SATURATED, SHARE
 from spawner_limits.report.plot import Plot, Point
+from spawner_limits.units import format_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from spawner_limits.conformance.case import AnyCase
+    from spawner_limits.conformance.seen import Seen
     from spawner_limits.conformance.trial import Bench, Subject
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.evidence import Verdict
@@ -84,15 +86,17 @@ class Rivals:
     cpus: int
     idle: float
     """CPUs of these that nobody used in the window, on average"""
-    evidence: Evidence
-    """of the host; its snapshots are the first one's"""
+    seen: Seen
+    """of the first one"""
     replies: tuple[str | None, ...] = ()
     """what the engine said to each update; `None`: done"""
+    after: Rivals | None = None
+    """the next phase, where that is shown too"""
 
     @property
     def ends(self) -> list[tuple[Snapshot, Snapshot]]:
         """Of each, the first and the last snapshot of the window."""
-        return [(one[0], one[-1]) for one in self.taken]
+        return [(taken[0], taken[-1]) for taken in self.taken]
 
     @property
     def cores(self) -> list[float]:
@@ -106,29 +110,26 @@ class Rivals:
 
 
 def contend(bench: Bench, rivalry: Rivalry) -> tuple[Rivals, ...]:
-    """Have siblings press on the same CPUs; what was read in each phase. Errors as `Bench.container`."""
+    """Have siblings press on the same CPUs; what was read in each phase. Errors as `made`."""
     cpus = rivalry.cpus or bench.host.cores
     cpu = idlest(frozenset(range(bench.host.cores))) if cpus == 1 else None
-    with ExitStack() as stack:
-        subjects = [stack.enter_context(made(bench, one)) for one in _settings(rivalry, cpu)]
-        return tuple(_phase(subjects, one, cpus, cpu) for one in rivalry.phases)
-
-
-def _settings(rivalry: Rivalry, cpu: int | None) -> list[Setting]:
     pinned = None if cpu is None else str(cpu)
-    return [Setting(limits=Limits(cpu_shares=one, cpuset_cpus=pinned)) for one in rivalry.shares]
+    settings = [Setting(asked=Limits(cpu_shares=shares, cpuset_cpus=pinned)) for shares in rivalry.shares]
+    with ExitStack() as stack:
+        subjects = [stack.enter_context(made(bench, setting)) for setting in settings]
+        return tuple(_phase(subjects, phase, cpus, cpu) for phase in rivalry.phases)
 
 
 def _phase(subjects: Sequence[Subject], phase: Phase, cpus: int, cpu: int | None) -> Rivals:
     working = subjects[: len(subjects) - phase.resting]
-    for one in subjects[len(working) :]:
-        one.stop()
-    fresh = [one for one in working if not one.loaded]
-    for one in fresh:
-        one.probe("spin", cpus, _SPIN_S)
-    for one in fresh:
-        one.busy()
-    replies = [one.update(CpuShares=shares) for one, shares in zip(subjects, phase.updated, strict=False)]
+    for subject in subjects[len(working) :]:
+        subject.stop()
+    fresh = [subject for subject in working if not subject.loaded]
+    for subject in fresh:
+        subject.probe("spin", cpus, _SPIN_S)
+    for subject in fresh:
+        subject.busy()
+    replies = [subject.update(CpuShares=shares) for subject, shares in zip(subjects, phase.updated, strict=False)]
     if phase.quota is not None:
         quota_us = round(phase.quota * DEFAULT_PERIOD_US)
         replies.append(subjects[0].update(CpuPeriod=DEFAULT_PERIOD_US, CpuQuota=quota_us))
@@ -140,128 +141,106 @@ def _window(subjects: Sequence[Subject], phase: Phase, cpus: int, cpu: int | Non
     rounds = sampler(*subjects, every_s=_EVERY_S).follow(seconds=phase.seconds)
     first = next(rounds)
     idle = Idle()
-    hidden = [_hide(one, shares) for one, shares in zip(subjects, phase.shown, strict=False)]
+    hidden = [_hide(subject, shares) for subject, shares in zip(subjects, phase.shown, strict=False)]
     between = list(islice(rounds, round(phase.seconds / _EVERY_S)))
     for put_back in hidden:
         put_back()
-    taken = list(zip(first, *between, sampler(*subjects).limits(), strict=True))
-    return Rivals(taken=tuple(taken), cpus=cpus, idle=idle.cores(cpu), evidence=subjects[0].evidence(taken[0]))
+    taken = tuple(zip(first, *between, sampler(*subjects).limits(), strict=True))
+    return Rivals(taken=taken, cpus=cpus, idle=idle.cores(cpu), seen=subjects[0].seen(taken[0]))
 
 
 def _hide(subject: Subject, shares: int | None) -> Callable[[], object]:
     """Write other shares behind the engine's back, and give what puts the right ones back."""
-    file = "cpu.shares" if subject.bench.version == 1 else "cpu.weight"
+    ((file, text),) = texts(subject.bench, Limits(cpu_shares=shares or ORDINARY_SHARES)).items()
     before = subject.read(file) or ""
-    text = str(shares) if subject.bench.version == 1 else weights(shares or 1024)[-1]
     subject.write(file, text)
     return partial(subject.write, file, before)
 
 
-# -- judged ------------------------------------------------------------------------------------------------------
+# -- claimed -----------------------------------------------------------------------------------------------------
 
 
 def fair(shares: Shares, tolerance: float) -> Callable[[Rivals], list[Verdict]]:
-    """A judge: each has the kernel's weight for its shares, and gets what its weight comes to."""
+    """Each has the kernel's weight for its shares, and gets what its weight comes to."""
+    return lambda rivals: [
+        _fair(rivals, index, Limits(cpu_shares=one or ORDINARY_SHARES), tolerance) for index, one in enumerate(shares)
+    ]
 
-    def judged(rivals: Rivals) -> list[Verdict]:
-        return [_fair(rivals, index, one or 1024, tolerance) for index, one in enumerate(shares)]
+
+def _fair(rivals: Rivals, index: int, limits: Limits, tolerance: float) -> Verdict:
+    ends = rivals.ends
+    others = tuple(one for other, one in enumerate(ends) if other != index)
+    contest = Contest(subject=ends[index], rivals=others, cpus=rivals.cpus, tolerance=tolerance)
+    return hold(limits, "cpu_shares")(replace(rivals.seen, snapshots=ends[index], contest=contest))[0]
+
+
+def shares_shown(seen: Seen) -> list[Verdict]:
+    """The shares on v1; on v2 what either formula makes of them, and which one it was."""
+    found = shown(_DOUBLE, "cpu_shares")(seen)
+    formulas = [formula(_DOUBLE.cpu_shares or 0, one.seen) for one in found]
+    return [
+        replace(one, seen=f"{one.seen} ({by})" if by else one.seen) for one, by in zip(found, formulas, strict=True)
+    ]
+
+
+def formula(shares: int, weight: str) -> str:
+    """By which formula a runtime made that weight of the shares; empty: by none that is known."""
+    told = ("the formula before runc 1.3.2 and crun 1.23", "the formula since runc 1.3.2 and crun 1.23")
+    return dict(zip(weights(shares), told, strict=True)).get(weight, "")
+
+
+def part_of_the_whole(name: str, least: float, idle: float) -> Callable[[Rivals], Verdict]:
+    """They have the CPUs, but for what others use: only what nobody used speaks against it."""
+
+    def judged(rivals: Rivals) -> Verdict:
+        unused, part = rivals.idle / rivals.cpus, rivals.saturation
+        return claim(
+            name,
+            f"at least {least:.0%}",
+            f"{part:.1%}",
+            True if part >= least else False if unused > idle else None,
+            reason=f"{name}: {part:.1%}, and {unused:.1%} was idle",
+            files=[f"cpuacct.usage or cpu.stat usage_usec: {' + '.join(map(format_cores, rivals.cores))}"],
+            figures={"saturation": round(part, 4), "idle": round(unused, 4)},
+        )
 
     return judged
 
 
-def _fair(rivals: Rivals, index: int, shares: int, tolerance: float) -> Verdict:
-    ends = rivals.ends
-    contest = Contest(
-        subject=ends[index],
-        rivals=tuple(one for other, one in enumerate(ends) if other != index),
-        cpus=rivals.cpus,
-        tolerance=tolerance,
-    )
-    evidence = replace(rivals.evidence, snapshots=ends[index], contest=contest)
-    wanted = expected(Limits(cpu_shares=shares), evidence.page_size_bytes, "cpu_shares")
-    return judge(wanted, evidence)[0]
-
-
-def _judge_readback(rivals: Rivals) -> list[Verdict]:
-    """The shares on v1; on v2 what either formula makes of them, and which one it was."""
-    (wanted,) = expected(Limits(cpu_shares=2048), 4096, "cpu_shares")
-    limits = rivals.taken[0][0].limits
-    found = [
-        exactly(file.name, file.accept, limits.get(file.name))
-        for file in wanted.files(rivals.taken[0][0].versions["cpu"])
-    ]
-    return [replace(one, seen=f"{one.seen}{_formula(one.seen)}") for one in found]
-
-
-def _formula(weight: str) -> str:
-    told = dict(zip(weights(2048), ("before runc 1.3.2 and crun 1.23", "since runc 1.3.2 and crun 1.23"), strict=True))
-    return f" (the formula {told[weight]})" if weight in told else ""
-
-
-def _judge_lone(rivals: Rivals) -> list[Verdict]:
-    return [_of_the_whole("a lone container's part of the CPU", rivals, _WHOLE, _IDLE)]
-
-
-def _judge_saturation(rivals: Rivals) -> list[Verdict]:
-    return [_of_the_whole("the siblings' part of the CPUs", rivals, SATURATED, 1 - SATURATED)]
-
-
-def _of_the_whole(name: str, rivals: Rivals, least: float, idle: float) -> Verdict:
-    """They have the CPUs, but for what others use: only what nobody used speaks against it."""
-    unused = rivals.idle / rivals.cpus
-    return claim(
-        name,
-        expected=f"at least {least:.0%}",
-        seen=f"{rivals.saturation:.1%}",
-        holds=True if rivals.saturation >= least else False if unused > idle else None,
-        reason=f"{name}: {rivals.saturation:.1%}, and {unused:.1%} was idle",
-        files=[f"cpuacct.usage or cpu.stat usage_usec: {' + '.join(units.format_cores(one) for one in rivals.cores)}"],
-        figures={"saturation": round(rivals.saturation, 4), "idle": round(unused, 4)},
-    )
-
-
-def _judge_with_quota(rivals: Rivals) -> list[Verdict]:
-    """The quota caps the first; the others share what is left as if it were not there."""
+def rest_in_halves(rivals: Rivals) -> Verdict:
+    """What the quota of the first leaves, the others share as if it were not there."""
     first, *others = rivals.cores
     rest = sum(others)
     parts = [one / rest if rest else 0.0 for one in others]
-    capped = hold(Limits(cpu_limit=_QUOTA, cpuset_cpus=None), "cpu_limit")(rivals.evidence)
     fits = all(abs(one - 1 / len(others)) <= LOOSE / len(others) for one in parts)
-    return [
-        *capped,
-        claim(
-            "what the quota leaves, shared by the others",
-            expected="50 % / 50 %",
-            seen=" / ".join(f"{one:.1%}" for one in parts),
-            holds=fits if rivals.saturation >= SATURATED else None,
-            figures={"capped_cores": round(first, 4), "rest_cores": round(rest, 4)},
-        ),
-    ]
+    return claim(
+        "what the quota leaves, shared by the others",
+        "50 % / 50 %",
+        " / ".join(f"{one:.1%}" for one in parts),
+        fits if rivals.saturation >= SATURATED else None,
+        figures={"capped_cores": round(first, 4), "rest_cores": round(rest, 4)},
+    )
 
 
-def _judge_updated(rivals: Rivals) -> list[Verdict]:
-    replies = [one for one in rivals.replies if one is not None]
-    said = claim("the engine's reply", expected="done", seen="; ".join(replies) or "done", holds=not replies)
-    return [replace(said, under_load=None), *fair((1024, 1024, 1024), LOOSE)(rivals)]
+def replied(rivals: Rivals) -> Verdict:
+    """The engine took the update."""
+    refusals = [one for one in rivals.replies if one is not None]
+    return claim("the engine's reply", "done", "; ".join(refusals) or "done", not refusals)
 
 
 def plot(phases: Sequence[Rivals], names: Sequence[str], title: str, marks: Sequence[str]) -> Plot:
     """Parts of the CPUs over time, each point over the second before it. `marks`: what begins each later phase."""
-    begin = phases[0].taken[0][0].monotonic_ns
+    begin_ns = phases[0].taken[0][0].monotonic_ns
     whole = [[one for phase in phases for one in phase.taken[index]] for index in range(len(names))]
-    lines: Mapping[str, tuple[Point, ...]] = {
+    drawn = {
         name: tuple(
-            Point(seconds=_since(begin, last), value=_percent(first, last))
+            Point(seconds=lines.seconds(begin_ns, last.monotonic_ns), value=_percent(first, last))
             for first, last in zip(taken, taken[_SECOND:], strict=False)
         )
         for name, taken in zip(names, whole, strict=True)
     }
-    starts = {_since(begin, phase.taken[0][0]): mark for phase, mark in zip(phases[1:], marks, strict=True)}
-    return Plot(title=title, unit="percent", lines=lines, marks=starts or None)
-
-
-def _since(begin_ns: int, snapshot: Snapshot) -> float:
-    return round((snapshot.monotonic_ns - begin_ns) / windows.SECOND_NS, 2)
+    starts = [lines.seconds(begin_ns, phase.taken[0][0].monotonic_ns) for phase in phases[1:]]
+    return Plot(title=title, unit="percent", lines=drawn, marks=dict(zip(starts, marks, strict=True)) or None)
 
 
 def _percent(first: Snapshot, last: Snapshot) -> float | None:
@@ -269,23 +248,26 @@ def _percent(first: Snapshot, last: Snapshot) -> float | None:
     return None if window is None else round(100 * window.cores, 2)
 
 
-def _plot_shares(sitting: Sitting) -> list[Plot]:
-    names = [f"{name}, cpu_shares {one}" for name, one in zip("ABC", _TWO_ONE_ONE, strict=True)]
+def _plot_shares(rivals: Rivals) -> list[Plot]:
+    names = [f"{name}, cpu_shares {shares}" for name, shares in zip("ABC", _TWO_ONE_ONE, strict=True)]
     title = "Parts of one CPU over the last second; then C stops"
-    return [plot([sitting.rivals, sitting.after], names, title, ["C stops"])] if sitting.after else []
+    return [plot([rivals, rivals.after], names, title, ["C stops"])] if rivals.after else []
 
 
 # -- the list ----------------------------------------------------------------------------------------------------
 
+_DOUBLE = Limits(cpu_shares=2048)
 _TWO_ONE_ONE = (2048, 1024, 1024)
 _EQUAL = (1024, 1024, 1024)
 _QUOTA = 0.3
-_LONE = 16
-_TOGETHER = Rivalry(
+_LONE = Rivalry(shares=(16,), phases=(Phase(seconds=2.0), Phase(seconds=1.0, quota=0.5)))
+_FREE, _QUOTED = range(2)
+_WIDE = Rivalry(
     shares=_TWO_ONE_ONE,
     cpus=0,
     phases=(Phase(seconds=WIDE_WINDOW_S), Phase(seconds=2.5, shown=_EQUAL), Phase(seconds=1.0, resting=3)),
 )
+_BUSY, _BUSY_HIDDEN, _RESTING = range(3)
 _ON_ONE = Rivalry(
     shares=_TWO_ONE_ONE,
     phases=(
@@ -299,163 +281,110 @@ _ON_ONE = Rivalry(
 )
 """what three containers on one CPU go through, once a run, for cases 23, 24, 28 and 29 and their controls"""
 _ASKED, _STOPPED, _ASKED_HIDDEN, _UPDATED, _UPDATED_HIDDEN, _CAPPED = range(6)
-_LONELY = Rivalry(shares=(_LONE,), phases=(Phase(seconds=2.0), Phase(seconds=1.0, quota=0.5)))
-_FREE, _QUOTED = range(2)
-_WIDE, _WIDE_HIDDEN, _WIDE_RESTING = range(3)
-_HIDDEN = "other shares written behind the engine's back, and put back in time"
-_REMEDY = (
-    "cpu_shares do not divide the CPU here: check that containers are siblings (the same cgroup_parent), that the cpu "
-    "controller is on (v2: cgroup.subtree_control), and who else writes cpu.shares or cpu.weight; or give cpu_limit"
+
+
+def _of(bench: Bench, rivalry: Rivalry, phase: int) -> Rivals:
+    """What was seen in a phase; all of them once a run."""
+    key = f"share: {len(rivalry.shares)} on {rivalry.cpus or 'all'}"
+    phases = bench.once(key, lambda: contend(bench, rivalry))
+    return replace(phases[phase], after=phases[phase + 1] if phase + 1 < len(phases) else None)
+
+
+share_case = partial(
+    Case,
+    group=Group.SHARE,
+    control_words="other shares written behind the engine's back, and put back in time",
+    remedy=(
+        "cpu_shares do not divide the CPU here: check that containers are siblings (the same cgroup_parent), that the "
+        "cpu controller is on (v2: cgroup.subtree_control), and who else writes cpu.shares or cpu.weight; or give "
+        "cpu_limit"
+    ),
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sitting:
-    """A phase, and the one after it where that is shown."""
-
-    rivals: Rivals
-    after: Rivals | None = None
-
-
-def _press_on_one(bench: Bench, phase: int) -> Sitting:
-    phases = bench.once("share: one CPU", lambda: contend(bench, _ON_ONE))
-    return Sitting(rivals=phases[phase], after=phases[_STOPPED] if phase == _ASKED else None)
-
-
-def _press_wide(bench: Bench, phase: int) -> Rivals:
-    return bench.once("share: all CPUs", lambda: contend(bench, _TOGETHER))[phase]
-
-
-def _press_lone(bench: Bench, phase: int) -> Rivals:
-    return bench.once("share: alone", lambda: contend(bench, _LONELY))[phase]
-
-
-def _on_one(judge_rivals: Callable[[Rivals], list[Verdict]]) -> Callable[[Sitting], list[Verdict]]:
-    return lambda sitting: judge_rivals(sitting.rivals)
-
-
-def _press_readback(bench: Bench, setting: Setting) -> Rivals:
-    with made(bench, setting) as subject:
-        taken = [subject.reader.read_limits()]
-        return Rivals(taken=(tuple(taken),), cpus=1, idle=0.0, evidence=subject.evidence(taken))
-
+contest_case = partial(share_case, pace=Pace.ALONE, quick=False)
 
 CASES: tuple[AnyCase, ...] = (
-    Case(
+    share_case(
         number=22,
-        group=Group.SHARE,
         title="cpu_shares reach the kernel",
         expected="cpu.shares 2048",
         expected_v2="cpu.weight 79 or 174, by the runtime's formula",
         tolerance="exact",
-        limited=Setting(limits=Limits(cpu_shares=2048)),
-        control=Setting(),
+        press=lambda bench: read(bench, Setting(asked=_DOUBLE)),
+        control=lambda bench: read(bench, Setting()),
         control_words="a container without shares",
-        press=_press_readback,
-        judge=_judge_readback,
-        remedy=_REMEDY,
-        quick=True,
+        claims=(shares_shown,),
     ),
-    Case(
+    contest_case(
         number=23,
-        group=Group.SHARE,
         title="shares of 2048, 1024 and 1024 divide one CPU so",
         expected="50 / 25 / 25 %",
         expected_v2="as the kernel's weights: 50.3 / 24.8 / 24.8 or 46.5 / 26.7 / 26.7 %",
         tolerance="2 % over 5 s",
-        limited=_ASKED,
-        control=_ASKED_HIDDEN,
-        control_words=_HIDDEN,
-        press=_press_on_one,
-        judge=_on_one(fair(_TWO_ONE_ONE, SHARE)),
-        remedy=_REMEDY,
-        pace=Pace.ALONE,
+        press=lambda bench: _of(bench, _ON_ONE, _ASKED),
+        control=lambda bench: _of(bench, _ON_ONE, _ASKED_HIDDEN),
+        claims=(fair(_TWO_ONE_ONE, SHARE),),
         plots=_plot_shares,
     ),
-    Case(
+    contest_case(
         number=24,
-        group=Group.SHARE,
         title="equal shares are equal",
         expected="33.3 % each",
         tolerance="2 % over 5 s",
-        limited=_UPDATED,
-        control=_UPDATED_HIDDEN,
-        control_words=_HIDDEN,
-        press=_press_on_one,
-        judge=_on_one(fair(_EQUAL, SHARE)),
-        remedy=_REMEDY,
-        pace=Pace.ALONE,
+        press=lambda bench: _of(bench, _ON_ONE, _UPDATED),
+        control=lambda bench: _of(bench, _ON_ONE, _UPDATED_HIDDEN),
+        claims=(fair(_EQUAL, SHARE),),
     ),
-    Case(
+    contest_case(
         number=25,
-        group=Group.SHARE,
         title="shares divide all CPUs, with a worker for each",
         expected="50 / 25 / 25 %",
         expected_v2="as the kernel's weights",
         tolerance="5 % over 10 s",
-        limited=_WIDE,
-        control=_WIDE_HIDDEN,
-        control_words=_HIDDEN,
-        press=_press_wide,
-        judge=fair(_TWO_ONE_ONE, LOOSE),
-        remedy=_REMEDY,
-        pace=Pace.ALONE,
+        press=lambda bench: _of(bench, _WIDE, _BUSY),
+        control=lambda bench: _of(bench, _WIDE, _BUSY_HIDDEN),
+        claims=(fair(_TWO_ONE_ONE, LOOSE),),
     ),
-    Case(
+    contest_case(
         number=26,
-        group=Group.SHARE,
         title="a lone container gets the whole CPU, however low its shares",
         expected="98 % or more",
         tolerance="2 %",
-        limited=_FREE,
-        control=_QUOTED,
+        press=lambda bench: _of(bench, _LONE, _FREE),
+        control=lambda bench: _of(bench, _LONE, _QUOTED),
         control_words="the same load with a quota",
-        press=_press_lone,
-        judge=_judge_lone,
+        claims=(part_of_the_whole("a lone container's part of the CPU", _WHOLE, _IDLE),),
         remedy="a quota binds before the shares do: look at cpu.cfs_quota_us or cpu.max of the container and above it",
-        pace=Pace.ALONE,
         quick=True,
     ),
-    Case(
+    contest_case(
         number=27,
-        group=Group.SHARE,
         title="the siblings had all CPUs while they were measured",
         expected="95 % of them; less, with nothing idle, says nothing",
         tolerance="–",
-        limited=_WIDE,
-        control=_WIDE_RESTING,
+        press=lambda bench: _of(bench, _WIDE, _BUSY),
+        control=lambda bench: _of(bench, _WIDE, _RESTING),
         control_words="the same containers without a load",
-        press=_press_wide,
-        judge=_judge_saturation,
+        claims=(part_of_the_whole("the siblings' part of the CPUs", SATURATED, 1 - SATURATED),),
         remedy="CPUs stood idle although work was there: look for a quota or a cpuset above the containers",
-        pace=Pace.ALONE,
     ),
-    Case(
+    contest_case(
         number=28,
-        group=Group.SHARE,
         title="a quota caps one, and shares divide the rest",
         expected="0.30 cores, and 50 / 50 % of the rest",
         tolerance="5 %",
-        limited=_CAPPED,
-        control=_ASKED,
+        press=lambda bench: _of(bench, _ON_ONE, _CAPPED),
+        control=lambda bench: _of(bench, _ON_ONE, _ASKED),
         control_words="the same load without the quota",
-        press=_press_on_one,
-        judge=_on_one(_judge_with_quota),
-        remedy=_REMEDY,
-        pace=Pace.ALONE,
+        claims=(lambda rivals: hold(Limits(cpu_limit=_QUOTA), "cpu_limit")(rivals.seen), rest_in_halves),
     ),
-    Case(
+    contest_case(
         number=29,
-        group=Group.SHARE,
         title="changed shares count at once",
         expected="2048 made 1024: 33.3 % each from then on",
         tolerance="5 %",
-        limited=_UPDATED,
-        control=_UPDATED_HIDDEN,
-        control_words=_HIDDEN,
-        press=_press_on_one,
-        judge=_on_one(_judge_updated),
+        press=lambda bench: _of(bench, _ON_ONE, _UPDATED),
+        control=lambda bench: _of(bench, _ON_ONE, _UPDATED_HIDDEN),
+        claims=(unpressed(replied), fair(_EQUAL, LOOSE)),
         remedy="docker update does not reach the running container: restart the server for new shares",
-        pace=Pace.ALONE,
     ),
 )

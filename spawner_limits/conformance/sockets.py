@@ -7,37 +7,28 @@ the whole host.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.conformance.case import Case, Group
-from spawner_limits.conformance.loads import (
-    FOUR_TIMES,
-    FREE,
-    LIMIT_BYTES,
-    LIMITED,
-    LONG_S,
-    SAMPLE_S,
-    pressed,
-)
+from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, LONG_S, SAMPLE_S, memory_case, pressed
 from spawner_limits.conformance.setting import made
-from spawner_limits.proof.claims import claim
+from spawner_limits.proof.claims import claim, unpressed
 from spawner_limits.units import MIB, format_size, size_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from spawner_limits.conformance.case import AnyCase
+    from spawner_limits.conformance.seen import Seen
     from spawner_limits.conformance.setting import Setting
     from spawner_limits.conformance.trial import Bench, Subject
-    from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.evidence import Verdict
 
 LIMIT_FILE = "memory.kmem.tcp.limit_in_bytes"
 """v1's own limit of TCP memory; v2 has none, for there it is part of memory.max"""
-_PEAK_FILE = "memory.kmem.tcp.max_usage_in_bytes"
+PEAK_FILE = "memory.kmem.tcp.max_usage_in_bytes"
 _SENT_MIB = 192
 _CONNECTIONS = 96
 _HOLD_S = 30
@@ -70,14 +61,37 @@ class Look:
 class Buffered:
     """What the sockets of one container came to hold."""
 
-    version: CgroupVersion
-    limit: str | None
-    """v1's own limit of TCP memory, as its file says it"""
-    counted: int | None
-    """the most that the kernel counted: v1 of TCP memory, v2 of all memory; bytes"""
-    memory: int | None
-    """the most memory in use that the kernel counted otherwise; bytes"""
+    seen: Seen
     looks: Sequence[Look]
+
+    @property
+    def counted(self) -> int | None:
+        """The most that the kernel counted: v1 of TCP memory, v2 of all memory; bytes."""
+        if self.seen.version == 1:
+            text = self.seen.texts.get(PEAK_FILE)
+            return int(text) if text and text.isdigit() else None
+        # memory.peak is there since Linux 5.19
+        return _most(one.memory_peak_bytes or one.memory_current_bytes for one in self.seen.snapshots)
+
+    @property
+    def memory(self) -> int | None:
+        """The most memory in use that the kernel counted otherwise; bytes."""
+        return self.seen.series.most("memory_current_bytes")
+
+    @property
+    def held(self) -> int | None:
+        """The most that the sockets held; bytes."""
+        return _most(one.queued for one in self.looks)
+
+    @property
+    def host_rise(self) -> int | None:
+        """By how much the whole host's TCP memory rose; bytes."""
+        most, first = _most(one.host for one in self.looks), self.looks[0].host
+        return None if most is None or first is None else most - first
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max((one for one in values if one is not None), default=None)
 
 
 def queued(table: str) -> int:
@@ -105,7 +119,8 @@ def _text(file: Path) -> str | None:
         return None
 
 
-def _press(bench: Bench, setting: Setting) -> Buffered:
+def buffered(bench: Bench, setting: Setting) -> Buffered:
+    """Connections that nobody reads from, filled. Errors as `made`."""
     with made(bench, setting) as subject:
         load = subject.probe("sockets", _SENT_MIB, _CONNECTIONS, _HOLD_S)
         looks = [_look(subject)]
@@ -115,100 +130,70 @@ def _press(bench: Bench, setting: Setting) -> Buffered:
             looks.append(_look(subject))
             return filled
 
-        snapshots = subject.follow(load, seconds=LONG_S, every_s=SAMPLE_S, until=is_full)
+        taken = subject.follow(load, seconds=LONG_S, every_s=SAMPLE_S, until=is_full)
         if _FILLED not in load.stdout:
             pressed(load)
-        return Buffered(
-            version=bench.version,
-            limit=subject.read(LIMIT_FILE),
-            counted=_counted(subject, snapshots),
-            memory=_most(one.memory_current_bytes for one in snapshots),
-            looks=looks,
-        )
-
-
-def _counted(subject: Subject, snapshots: Sequence[Snapshot]) -> int | None:
-    if subject.bench.version == 1:
-        text = subject.read(_PEAK_FILE)
-        return int(text) if text is not None and text.isdigit() else None
-    # memory.peak is there since Linux 5.19
-    return _most(one.memory_peak_bytes or one.memory_current_bytes for one in snapshots)
-
-
-def _most(values: Iterable[int | None]) -> int | None:
-    return max((one for one in values if one is not None), default=None)
+        texts = {file: subject.read(file) for file in (LIMIT_FILE, PEAK_FILE)}
+        return Buffered(seen=subject.seen(taken, texts=texts), looks=looks)
 
 
 # -- judged --------------------------------------------------------------------------------------------------------
 
 
-def _judge(buffered: Buffered) -> list[Verdict]:
-    return [*([_limit_file(buffered.limit)] if buffered.version == 1 else []), _buffers(buffered)]
+def limit_file(buffered: Buffered) -> list[Verdict]:
+    """v1's own: it can show that a limit is missing, not that it holds."""
+    if buffered.seen.version != 1:
+        return []
+    text = buffered.seen.texts.get(LIMIT_FILE)
+    told = "no limit" if text is not None and int(text) > _ENDLESS else text
+    holds, files = (None, ()) if text is None else (int(text) <= LIMIT_BYTES, (f"{LIMIT_FILE} = {text}",))
+    return [claim(LIMIT_FILE, f"at most {LIMIT_BYTES}", told, holds, files=files)]
 
 
-def _limit_file(text: str | None) -> Verdict:
-    """A file is no load: it can show that a limit is missing, not that it holds."""
-    is_endless = text is not None and int(text) > _ENDLESS
-    verdict = claim(
-        LIMIT_FILE,
-        expected=f"at most {LIMIT_BYTES}",
-        seen="no limit" if is_endless else text,
-        holds=None if text is None else int(text) <= LIMIT_BYTES,
-        files=() if text is None else (f"{LIMIT_FILE} = {text}",),
-    )
-    return replace(verdict, under_load=None)
-
-
-def _buffers(buffered: Buffered) -> Verdict:
-    held, counted = _most(one.queued for one in buffered.looks), buffered.counted
-    is_pressed = counted is not None and counted >= _PRESSED * LIMIT_BYTES
+def within(buffered: Buffered) -> Verdict:
+    """The sockets held no more than the limit, and the kernel counted it."""
+    held, counted = buffered.held, buffered.counted
     exceeds = held is not None and held > LIMIT_BYTES + SLACK_BYTES
+    is_pressed = held is not None and counted is not None and counted >= _PRESSED * LIMIT_BYTES
     return claim(
         "socket buffers",
-        expected=f"at most {format_size(LIMIT_BYTES)}, and {format_size(SLACK_BYTES)} of least buffers",
-        seen=None if held is None else size_usage(held, LIMIT_BYTES),
+        f"at most {format_size(LIMIT_BYTES)}, and {format_size(SLACK_BYTES)} of least buffers",
+        None if held is None else size_usage(held, LIMIT_BYTES),
         # a load that met no limit, and filled no more than one, has shown nothing
-        holds=False if exceeds else True if held is not None and is_pressed else None,
-        reason=_reason(buffered, held, exceeds=exceeds, is_pressed=is_pressed),
-        files=_files(buffered, held),
+        False if exceeds else True if is_pressed else None,
+        reason=_reason(buffered, exceeds=exceeds, is_pressed=is_pressed),
+        files=_files(buffered),
         figures={
             "socket_bytes": held,
             "counted_bytes": counted,
             "memory_bytes": buffered.memory,
-            "host_tcp_rise_bytes": _risen(buffered),
+            "host_tcp_rise_bytes": buffered.host_rise,
             "limit_bytes": LIMIT_BYTES,
         },
     )
 
 
-def _reason(buffered: Buffered, held: int | None, *, exceeds: bool, is_pressed: bool) -> str:
-    if held is None:
+def _reason(buffered: Buffered, *, exceeds: bool, is_pressed: bool) -> str:
+    if buffered.held is None:
         return "the container's sockets could not be read"
-    told = f"its sockets held {size_usage(held, LIMIT_BYTES)}"
+    told = f"its sockets held {size_usage(buffered.held, LIMIT_BYTES)}"
     if exceeds:
-        memory = "nothing" if buffered.memory is None else format_size(buffered.memory)
-        return f"{told}, and the kernel counted {memory} as the container's memory"
-    if is_pressed:
-        return told
-    counted = "nothing" if buffered.counted is None else format_size(buffered.counted)
-    return f"not pressed: {told}, and the kernel counted {counted}"
+        return f"{told}, and the kernel counted {_size(buffered.memory)} as the container's memory"
+    return told if is_pressed else f"not pressed: {told}, and the kernel counted {_size(buffered.counted)}"
 
 
-def _files(buffered: Buffered, held: int | None) -> list[str]:
-    peak = _PEAK_FILE if buffered.version == 1 else "memory.peak"
-    sock, risen = _most(one.sock for one in buffered.looks), _risen(buffered)
-    told: list[tuple[str, int | None]] = [
-        ("tx_queue and rx_queue in /proc/PID/net/tcp", held),
-        (peak, buffered.counted),
-        ("memory.stat sock", sock),
-        ("/proc/net/sockstat TCP mem, of the whole host, in bytes: risen by", risen),
-    ]
-    return [f"{name} = {value}" for name, value in told if value is not None]
+def _size(size_bytes: int | None) -> str:
+    return "nothing" if size_bytes is None else format_size(size_bytes)
 
 
-def _risen(buffered: Buffered) -> int | None:
-    most, first = _most(one.host for one in buffered.looks), buffered.looks[0].host
-    return None if most is None or first is None else most - first
+def _files(buffered: Buffered) -> list[str]:
+    told = {
+        "tx_queue and rx_queue in /proc/PID/net/tcp": buffered.held,
+        PEAK_FILE if buffered.seen.version == 1 else "memory.peak": buffered.counted,
+        "memory.stat sock": _most(one.sock for one in buffered.looks),
+        "/proc/net/sockstat TCP mem, of the whole host, in bytes: risen by": buffered.host_rise,
+    }
+    return [f"{name} = {value}" for name, value in told.items() if value is not None]
 
 
 # -- the list ------------------------------------------------------------------------------------------------------
@@ -220,18 +205,15 @@ _SOCKETS_REMEDY = (
 )
 
 CASES: tuple[AnyCase, ...] = (
-    Case(
+    memory_case(
         number=66,
-        group=Group.MEMORY,
         title="what sockets buffer counts as memory",
         expected=f"{_SENT_MIB} MiB in TCP buffers don't fit into {LIMIT_BYTES // MIB} MiB: {LIMIT_FILE} at most that",
         expected_v2=f"{_SENT_MIB} MiB in TCP buffers don't fit into memory.max of {LIMIT_BYTES // MIB} MiB",
         tolerance=f"{SLACK_BYTES // MIB} MiB above it: each socket gets its least buffers; pressed from 90 % on",
-        limited=LIMITED,
-        control=FREE,
-        control_words=FOUR_TIMES,
-        press=_press,
-        judge=_judge,
+        press=lambda bench: buffered(bench, LIMITED),
+        control=lambda bench: buffered(bench, FREE),
+        claims=(unpressed(limit_file), within),
         remedy=_SOCKETS_REMEDY,
         defect=(
             "cgroup v1 counts TCP memory only where memory.kmem.tcp.limit_in_bytes was written, and then beside "
@@ -239,6 +221,5 @@ CASES: tuple[AnyCase, ...] = (
             "without a word"
         ),
         defect_of=1,
-        quick=True,
     ),
 )

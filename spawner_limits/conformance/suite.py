@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,12 +22,11 @@ from spawner_limits.kernel.cgroups import CgroupError
 from spawner_limits.proof.evidence import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from spawner_limits.conformance.case import AnyCase
     from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.proof.evidence import Verdict
-    from spawner_limits.report.plot import Plot
 
 WORKERS = 4
 """cases that don't measure CPU time, side by side"""
@@ -125,20 +125,22 @@ class Suite:
         if self._stop.is_set():
             raise KeyboardInterrupt
         with cpus.taken(case.cores):
-            self.begin(case)
-            result = measure(case, self._bench())
-        self._used[case.number] = (self._bench().used, time.monotonic())
+            result = self._measured(case)
         if not _disturbed(result):
             self._tell(result)
+        return result
+
+    def _measured(self, case: AnyCase) -> Result:
+        self.begin(case)
+        result = measure(case, self._bench())
+        self._used[case.number] = (self._bench().used, time.monotonic())
         return result
 
     def _repeated(self, case: AnyCase, result: Result) -> Result:
         """Try again what was disturbed, so often; with evidence that is newer than what it was judged by."""
         while _disturbed(result) and result.tries < TRIES:
             self._memo.forget(*self._used[case.number])
-            self.begin(case)
-            again = measure(case, self._bench())
-            self._used[case.number] = (self._bench().used, time.monotonic())
+            again = self._measured(case)
             result = replace(again, tries=result.tries + 1, seconds=result.seconds + again.seconds)
             if not _disturbed(result) or result.tries == TRIES:
                 self._tell(result)
@@ -155,30 +157,20 @@ class _Cpus:
     def __init__(self, most: float) -> None:
         self._free, self._most, self._changed = most, most, threading.Condition()
 
-    def taken(self, cores: float) -> _Taken:
-        return _Taken(self, min(cores, self._most))
-
-    def take(self, cores: float) -> None:
+    @contextmanager
+    def taken(self, cores: float) -> Iterator[None]:
+        """So many for the time of the block, or all of them; it waits until they are free."""
+        cores = min(cores, self._most)
         with self._changed:
             while not self._changed.wait_for(lambda: self._free >= cores, timeout=0.2):
                 interrupt.check()
             self._free -= cores
-
-    def give_back(self, cores: float) -> None:
-        with self._changed:
-            self._free += cores
-            self._changed.notify_all()
-
-
-class _Taken:
-    def __init__(self, cpus: _Cpus, cores: float) -> None:
-        self._cpus, self._cores = cpus, cores
-
-    def __enter__(self) -> None:
-        self._cpus.take(self._cores)
-
-    def __exit__(self, *_: object) -> None:
-        self._cpus.give_back(self._cores)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += cores
+                self._changed.notify_all()
 
 
 # -- one case ----------------------------------------------------------------------------------------------------
@@ -189,85 +181,22 @@ def measure(case: AnyCase, bench: Bench) -> Result:
     began = time.monotonic()
     bench.begin()
     if case.only not in (None, bench.version):
-        reason = f"cgroup v{bench.version} has no such thing"
-        return replace(_unknown(case, bench.version, reason, "", began), applies=False)
+        unknown = _unknown(case, bench.version, f"cgroup v{bench.version} has no such thing")
+        return replace(unknown, applies=False, seconds=time.monotonic() - began)
     try:
         with reachable():
-            evidence = case.press(bench, case.limited)
-            verdicts = case.judge(evidence)
-            control = _control(case, bench)
+            result = _pressed(case, bench)
     except CannotError as error:
-        return _unknown(case, bench.version, str(error), error.remedy, began)
+        result = _unknown(case, bench.version, str(error), error.remedy)
     except UnreachableError:
         raise
     except (LimitsError, CgroupError) as error:
-        return _unknown(case, bench.version, f"{_OWN_FAULT}: {error}", "", began)
-    return _result(case, bench.version, verdicts, control, case.plots(evidence) if case.plots else (), began)
+        result = _unknown(case, bench.version, f"{_OWN_FAULT}: {error}")
+    return replace(result, seconds=time.monotonic() - began)
 
 
-def _control(case: AnyCase, bench: Bench) -> Control:
-    try:
-        verdicts = case.judge(case.press(bench, case.control))
-    except CannotError as error:  # what was seen of the case itself is not lost by it
-        return Control(words=case.control_words, outcome=Outcome.UNKNOWN, seen="–", reason=f"it could not run: {error}")
-    # a missing limit must show by its effect; that its file says so is not enough
-    broken = [one for one in verdicts if one.under_load is Outcome.BROKEN]
-    others = [one for one in verdicts if one.outcome is _worst(verdicts)]
-    outcome = Outcome.BROKEN if broken else Outcome.HELD if _worst(verdicts) is Outcome.HELD else Outcome.UNKNOWN
-    told = broken or others
-    return Control(
-        words=case.control_words,
-        outcome=outcome,
-        seen="; ".join(dict.fromkeys(one.seen for one in told)),
-        reason="; ".join(dict.fromkeys(one.reason for one in told)),
-    )
-
-
-def _result(  # noqa: PLR0913, PLR0917  what a result is made of
-    case: AnyCase,
-    version: CgroupVersion,
-    verdicts: Sequence[Verdict],
-    control: Control,
-    plots: Sequence[Plot],
-    began: float,
-) -> Result:
-    outcome = _worst(verdicts)
-    worst = [one for one in verdicts if one.outcome is outcome]
-    reason = "; ".join(dict.fromkeys(one.reason for one in worst))
-    if outcome is Outcome.HELD and not control.has_power:
-        outcome = Outcome.UNKNOWN
-        reason = f"{case.control_words} was not BROKEN ({control.reason}), so this says nothing"
-    return Result(
-        number=case.number,
-        group=case.group,
-        title=case.title,
-        outcome=outcome,
-        expected=case.expects(version),
-        seen="; ".join(dict.fromkeys(one.seen for one in (worst if outcome is Outcome.BROKEN else verdicts))),
-        tolerance=case.tolerance,
-        reason=reason,
-        remedy={Outcome.HELD: "", Outcome.BROKEN: case.remedy, Outcome.UNKNOWN: _AGAIN}[outcome],
-        defect=case.known_defect(version) if outcome is Outcome.BROKEN else "",
-        evidence=tuple(dict.fromkeys(file for one in verdicts for file in one.files)),
-        figures=_figures(verdicts),
-        control=control,
-        seconds=time.monotonic() - began,
-        tries=1,
-        plots=tuple(plots),
-    )
-
-
-def _figures(verdicts: Sequence[Verdict]) -> dict[str, float | int | str | None]:
-    """Figures of all verdicts; of several for one field, the later ones with a number."""
-    found: dict[str, float | int | str | None] = {}
-    for index, one in enumerate(verdicts):
-        before = sum(other.field == one.field for other in verdicts[:index])
-        field = f"{one.field} {before + 1}" if before else one.field
-        found |= {f"{field}: {key}": value for key, value in one.figures.items()}
-    return found
-
-
-def _unknown(case: AnyCase, version: CgroupVersion, reason: str, remedy: str, began: float) -> Result:
+def _unknown(case: AnyCase, version: CgroupVersion, reason: str, remedy: str = "") -> Result:
+    """The result of a case that was not pressed."""
     return Result(
         number=case.number,
         group=case.group,
@@ -282,9 +211,60 @@ def _unknown(case: AnyCase, version: CgroupVersion, reason: str, remedy: str, be
         evidence=(),
         figures={},
         control=None,
-        seconds=time.monotonic() - began,
+        seconds=0.0,
         tries=1,
     )
+
+
+def _pressed(case: AnyCase, bench: Bench) -> Result:
+    evidence = case.press(bench)
+    verdicts = case.judge(evidence)
+    control = _control(case, bench)
+    outcome = _worst(verdicts)
+    worst = [one for one in verdicts if one.outcome is outcome]
+    reason, seen = _told(worst, "reason"), _told(worst if outcome is Outcome.BROKEN else verdicts, "seen")
+    if outcome is Outcome.HELD and not control.has_power:
+        outcome = Outcome.UNKNOWN
+        reason = f"{case.control_words} was not BROKEN ({control.reason}), so this says nothing"
+    return replace(
+        _unknown(case, bench.version, reason),
+        outcome=outcome,
+        seen=seen,
+        remedy={Outcome.HELD: "", Outcome.BROKEN: case.remedy, Outcome.UNKNOWN: _AGAIN}[outcome],
+        defect=case.known_defect(bench.version) if outcome is Outcome.BROKEN else "",
+        evidence=tuple(dict.fromkeys(file for one in verdicts for file in one.files)),
+        figures=_figures(verdicts),
+        control=control,
+        plots=tuple(case.plots(evidence)),
+    )
+
+
+def _control(case: AnyCase, bench: Bench) -> Control:
+    try:
+        verdicts = case.judge(case.control(bench))
+    except CannotError as error:  # what was seen of the case itself is not lost by it
+        return Control(words=case.control_words, outcome=Outcome.UNKNOWN, seen="–", reason=f"it could not run: {error}")
+    # a missing limit must show by its effect; that its file says so is not enough
+    broken = [one for one in verdicts if one.under_load is Outcome.BROKEN]
+    worst = _worst(verdicts)
+    outcome = Outcome.BROKEN if broken else Outcome.HELD if worst is Outcome.HELD else Outcome.UNKNOWN
+    told = broken or [one for one in verdicts if one.outcome is worst]
+    return Control(words=case.control_words, outcome=outcome, seen=_told(told, "seen"), reason=_told(told, "reason"))
+
+
+def _told(verdicts: Sequence[Verdict], what: str) -> str:
+    """What several say, none of it twice."""
+    return "; ".join(dict.fromkeys(getattr(one, what) for one in verdicts))
+
+
+def _figures(verdicts: Sequence[Verdict]) -> dict[str, float | int | str | None]:
+    """Figures of all verdicts; of several for one field, the later ones with a number."""
+    found: dict[str, float | int | str | None] = {}
+    for index, one in enumerate(verdicts):
+        before = sum(other.field == one.field for other in verdicts[:index])
+        field = f"{one.field} {before + 1}" if before else one.field
+        found |= {f"{field}: {key}": value for key, value in one.figures.items()}
+    return found
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Outcome:

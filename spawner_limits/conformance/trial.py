@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -19,6 +20,7 @@ from spawner_limits.bench.host import host_of
 from spawner_limits.clients.engine import GoneError, RefusedError
 from spawner_limits.clients.own_commands import Command
 from spawner_limits.conformance.case import CannotError
+from spawner_limits.conformance.seen import NO_LOAD, Seen
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
@@ -222,6 +224,26 @@ class Subject:
         said = "; ".join(filter(None, (one.stderr.strip() for one in self._commands)))
         raise CannotError(f"the load did not begin{said and ': '}{said}", "give an --image with python3 and sh")
 
+    def seen(self, snapshots: Sequence[Snapshot], exit_code: int | None = None, **more: Any) -> Seen:
+        """What a press has seen of it. `exit_code`: of the load. `more`: fields of `Seen`."""
+        bench = self.bench
+        return Seen(
+            snapshots=tuple(snapshots),
+            load=replace(NO_LOAD, exit_code=exit_code),
+            host=bench.host,
+            page_size_bytes=bench.page_size_bytes,
+            strays=dict(self.guard.strays),
+            version=bench.version,
+            warnings=self.container.warnings,
+            info=bench.engine.info,
+            **more,
+        )
+
+    def press(self, name: str, *arguments: object, seconds: float, **more: Any) -> Seen:
+        """Start one of `bench/probes`, and follow it to its end. `more`: fields of `Seen`."""
+        load = self.probe(name, *arguments)
+        return self.seen(self.follow(load, seconds=seconds), load.exit_code, **more)
+
     def evidence(
         self, snapshots: Sequence[Snapshot], load: Command | None = None, idle_cores: float | None = None
     ) -> Evidence:
@@ -274,6 +296,12 @@ class Subject:
             return self.bench.engine.docker.inspected(self.container.id)
         except GoneError:
             return {}
+
+    @property
+    def recorded(self) -> Mapping[str, Any]:
+        """What the engine has recorded of it: `HostConfig`; empty when the container is gone."""
+        found: Mapping[str, Any] = self.inspected.get("HostConfig", {})
+        return found
 
     @property
     def state(self) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from spawner_limits import interrupt, units
 from spawner_limits.conformance.cpu import WARM_UP_S, spinning
-from spawner_limits.conformance.setting import Setting, hold, made
+from spawner_limits.conformance.former import Setting, hold, made
 from spawner_limits.conformance.trial import sampler
 from spawner_limits.experiments import accounts, lines
 from spawner_limits.experiments.experiment import Experiment, Figure, Judged

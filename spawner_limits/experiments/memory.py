@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.setting import Setting, hold, made
+from spawner_limits.conformance.former import KILLED, Setting, hold, made, no_oom_kill
 from spawner_limits.experiments import lines, stats
 from spawner_limits.experiments.experiment import Experiment, Figure, Judged
 from spawner_limits.experiments.stairs import STEP_MIB, Climb, climbed, size
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, no_oom_kill
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.report.plot import Plot, Point
 from spawner_limits.units import MIB

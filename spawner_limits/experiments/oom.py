@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from spawner_limits import interrupt
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.setting import Setting, made
+from spawner_limits.conformance.former import KILLED, Setting, claim, ended, made, oom_kills
 from spawner_limits.conformance.trial import probe
 from spawner_limits.experiments import lines
 from spawner_limits.experiments.experiment import Experiment, Figure, Judged
 from spawner_limits.experiments.stairs import size
 from spawner_limits.kernel.kmsg import KernelLog, kills
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, claim, ended, oom_kills
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.report.plot import Plot, Point
 from spawner_limits.units import MIB

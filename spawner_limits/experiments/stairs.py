@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from spawner_limits import units
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.setting import made
+from spawner_limits.conformance.former import made
 from spawner_limits.experiments import lines
 from spawner_limits.experiments.stats import Stats
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-    from spawner_limits.conformance.setting import Setting
+    from spawner_limits.conformance.former import Setting
     from spawner_limits.conformance.trial import Bench
     from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.experiments.lines import Line

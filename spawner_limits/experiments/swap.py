@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.setting import Setting, hold
+from spawner_limits.conformance.former import Setting, hold
 from spawner_limits.experiments import lines
 from spawner_limits.experiments.experiment import Experiment, Figure, Judged
 from spawner_limits.experiments.stairs import STEP_MIB, Climb, climbed, size

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.setting import Setting
+from spawner_limits.conformance.former import KILLED, Setting, claim
 from spawner_limits.experiments.experiment import Experiment, Figure, Judged
 from spawner_limits.experiments.stairs import STEP_MIB, Climb, climbed, size
 from spawner_limits.experiments.swap import climb_figures, climb_plot, needs_swap
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, claim
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:

@@ -5,30 +5,34 @@ A claim that is wrong is BROKEN; one that could not be read is UNKNOWN. Whether 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from spawner_limits.proof.evidence import Outcome, Verdict
-from spawner_limits.proof.series import Series
 from spawner_limits.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from spawner_limits.kernel.snapshot import Snapshot
+    from spawner_limits.proof.evidence import Evidence
 
+N = TypeVar("N", int, float)
+T = TypeVar("T")
+Claim: TypeAlias = "Callable[[T], Verdict | Iterable[Verdict]]"
+"""judges evidence; pure"""
 KILLED = 137
 """exit code of what SIGKILL ended: 128 + 9"""
 
 
 def claim(  # noqa: PLR0913  the columns of a verdict
     name: str,
-    *,
     expected: str,
     seen: str | None,
     holds: bool | None,
+    *,
     reason: str = "",
     files: Sequence[str] = (),
-    figures: dict[str, float | int | str | None] | None = None,
+    figures: Mapping[str, float | int | str | None] | None = None,
 ) -> Verdict:
     """One claim, judged. `holds`: `None` where the evidence does not tell. `seen`: `None` where nothing was read."""
     outcome = Outcome.UNKNOWN if holds is None else Outcome.HELD if holds else Outcome.BROKEN
@@ -45,67 +49,92 @@ def claim(  # noqa: PLR0913  the columns of a verdict
     )
 
 
+def measured(  # noqa: PLR0913  as `claim`
+    name: str,
+    expected: str,
+    value: N | None,
+    holds: Callable[[N], bool | None],
+    *,
+    tell: Callable[[N], str] = str,
+    reason: str = "",
+    files: Sequence[str] = (),
+    figures: Mapping[str, float | int | str | None] | None = None,
+) -> Verdict:
+    """A claim of a number: UNKNOWN where that was not read. `tell`: it in words."""
+    seen, outcome = (None, None) if value is None else (tell(value), holds(value))
+    return claim(name, expected, seen, outcome, reason=reason, files=files, figures=figures)
+
+
 def exactly(name: str, accept: str | Sequence[str], seen: str | None) -> Verdict:
     """`name`, a kernel file or a key of the engine's record, must read one of the texts in `accept`."""
     wanted = (accept,) if isinstance(accept, str) else tuple(accept)
     holds = None if seen is None else seen in wanted
-    files = () if seen is None else (f"{name} = {seen}",)
-    return claim(name, expected=" or ".join(wanted), seen=seen, holds=holds, files=files)
+    return claim(name, " or ".join(wanted), seen, holds, files=() if seen is None else (f"{name} = {seen}",))
 
 
-def ended(exit_code: int | None, *accept: int, what: str = "the load") -> Verdict:
-    """How a process ended: one of these exit codes."""
-    wanted = " or ".join(map(str, accept))
-    seen = None if exit_code is None else f"exit {exit_code}"
-    return claim(
-        f"end of {what}",
-        expected=f"exit {wanted}",
-        seen=seen,
-        holds=None if exit_code is None else exit_code in accept,
-        figures={"exit_code": exit_code},
-    )
+def judged(claims: Iterable[Claim[T]], evidence: T) -> list[Verdict]:
+    """What claims say of evidence."""
+    found = [one(evidence) for one in claims]
+    return [verdict for one in found for verdict in ((one,) if isinstance(one, Verdict) else one)]
 
 
-def oom_kills(snapshots: Sequence[Snapshot], *, least: int = 1, what: str = "") -> Verdict:
+def unpressed(*claims: Claim[T]) -> Callable[[T], list[Verdict]]:
+    """Files and answers are no load: they can show that a limit is missing, not that it holds."""
+    return lambda evidence: [replace(one, under_load=None) for one in judged(claims, evidence)]
+
+
+# -- of evidence -------------------------------------------------------------------------------------------------
+
+
+def ended(*accept: int, what: str = "the load") -> Callable[[Evidence], Verdict]:
+    """How the load ended: with one of these exit codes."""
+    expected = f"exit {' or '.join(map(str, accept))}"
+
+    def judge(evidence: Evidence) -> Verdict:
+        code = evidence.load.exit_code
+        figures = {"exit_code": code}
+        return measured(f"end of {what}", expected, code, accept.__contains__, tell="exit {}".format, figures=figures)
+
+    return judge
+
+
+def oom_kills(*, least: int = 1, what: str = "") -> Callable[[Evidence], Verdict]:
     """The kernel's own count of OOM kills rose at least so much."""
-    return _kills(snapshots, f"+{least} or more", lambda count: count >= least, what)
+    return _kills(f"+{least} or more", lambda count: count >= least, what)
 
 
-def no_oom_kill(snapshots: Sequence[Snapshot], *, what: str = "") -> Verdict:
+def no_oom_kill(*, what: str = "") -> Callable[[Evidence], Verdict]:
     """The kernel's own count of OOM kills did not rise."""
-    return _kills(snapshots, "+0", lambda count: count == 0, what)
+    return _kills("+0", lambda count: count == 0, what)
 
 
-def _kills(snapshots: Sequence[Snapshot], expected: str, fine: Callable[[int], bool], what: str) -> Verdict:
-    series = Series(snapshots)
-    count = series.risen("oom_kill")
-    name = f"OOM kills{what and ' '}{what}"
-    return claim(
-        name,
-        expected=expected,
-        seen=None if count is None else f"+{count}",
-        holds=None if count is None else fine(count),
-        files=()
-        if count is None
-        else (f"{series.file('oom_kill')}: {series.first('oom_kill')} → {series.last('oom_kill')}",),
-        figures={"oom_kills": count},
-    )
+def _kills(expected: str, holds: Callable[[int], bool], what: str) -> Callable[[Evidence], Verdict]:
+    def judge(evidence: Evidence) -> Verdict:
+        series, name = evidence.series, f"OOM kills{what and ' '}{what}"
+        count, counted = series.risen("oom_kill"), f"{series.first('oom_kill')} → {series.last('oom_kill')}"
+        files = () if count is None else (f"{series.file('oom_kill')}: {counted}",)
+        figures = {"oom_kills": count}
+        return measured(name, expected, count, holds, tell="+{}".format, files=files, figures=figures)
+
+    return judge
 
 
-def peak_within(snapshots: Sequence[Snapshot], limit_bytes: int, *, above: int = 0) -> Verdict:
-    """The most memory that was ever counted is at most the limit, and at least `above`."""
-    peaks = [one.memory_peak_bytes for one in snapshots if one.memory_peak_bytes is not None]
-    peak, name = (max(peaks), "peak") if peaks else (None, "peak")
-    if peak is None:
-        samples = [one.memory_current_bytes for one in snapshots if one.memory_current_bytes is not None]
-        peak, name = (max(samples) if samples else None), "largest sample"
-    v1 = bool(snapshots) and snapshots[0].versions.get("memory") == 1
-    file = {("peak", True): "memory.max_usage_in_bytes", ("peak", False): "memory.peak"}.get((name, v1), "memory usage")
-    return claim(
-        f"{name} of memory",
-        expected=f"at most {format_size(limit_bytes)}" + (f", at least {format_size(above)}" if above else ""),
-        seen=None if peak is None else format_size(peak),
-        holds=None if peak is None else above <= peak <= limit_bytes,
-        files=() if peak is None else (f"{file} = {peak}",),
-        figures={"peak_bytes": peak, "limit_bytes": limit_bytes},
-    )
+def peak_within(limit_bytes: int) -> Callable[[Evidence], Verdict]:
+    """The most memory that was ever counted is at most the limit."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        series = evidence.series
+        peak, name, file = series.most("memory_peak_bytes"), "peak", series.file("memory_peak_bytes")
+        if peak is None:
+            peak, name, file = series.most("memory_current_bytes"), "largest sample", "memory usage"
+        return measured(
+            f"{name} of memory",
+            f"at most {format_size(limit_bytes)}",
+            peak,
+            lambda size: size <= limit_bytes,
+            tell=format_size,
+            files=() if peak is None else (f"{file} = {peak}",),
+            figures={"peak_bytes": peak, "limit_bytes": limit_bytes},
+        )
+
+    return judge

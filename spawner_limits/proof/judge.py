@@ -93,8 +93,7 @@ def _found(expectation: Expectation, evidence: Evidence) -> Finding:
 
 def _version(expectation: Expectation, series: Series) -> CgroupVersion:
     """The version of cgroups that carries the field here; a field without files is not in any."""
-    controllers = [file.controller for file in expectation.v1]
-    return 2 if controllers and series.version(controllers[0]) == 2 else 1  # noqa: PLR2004
+    return series.version(expectation.v1[0].controller) if expectation.v1 else 1
 
 
 # -- what the Linux kernel shows ---------------------------------------------------------------------------------

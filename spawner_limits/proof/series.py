@@ -18,6 +18,7 @@ from spawner_limits.units import cpus_in
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.windows import Window
 
@@ -26,6 +27,12 @@ _PEAKS: Mapping[str, str] = {"memory_current_bytes": "memory_peak_bytes", "pids_
 """gauge → the counter that keeps the most of it, in the cgroup's life"""
 _GROWING = ("cpu_usage_ns", "nr_periods", "nr_throttled", "oom_kill", "pids_max_events")
 """counters that no living cgroup's ever fall"""
+
+
+def counter_file(counter: str, version: CgroupVersion) -> str:
+    """Where the Linux kernel shows a counter: "memory.oom_control oom_kill"."""
+    sources = _TABLES[version].COUNTERS[counter]
+    return " + ".join(f"{one.file} {one.key}" if one.key else one.file for one in sources)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,13 +111,17 @@ class Series:
             file=f"{memory.file} + {swap.file}",
         )
 
-    def _together(self, kept: str) -> Level | None:
-        peaks = self.values(kept)
-        samples = [
+    def sums(self) -> list[int]:
+        """Memory and swap together, in each sample."""
+        return [
             one.memory_current_bytes + one.swap_current_bytes
             for one in self.snapshots
             if one.memory_current_bytes is not None and one.swap_current_bytes is not None
         ]
+
+    def _together(self, kept: str) -> Level | None:
+        peaks = self.values(kept)
+        samples = self.sums()
         if peaks[-1] > peaks[0]:
             before = samples[0] if samples else peaks[0]
             return Level(value=peaks[-1], before=before, words="peak", file=self.file(kept))
@@ -125,10 +136,7 @@ class Series:
 
     def file(self, counter: str) -> str:
         """Where the Linux kernel shows a counter: "memory.oom_control oom_kill"."""
-        sources = v1.COUNTERS[counter]
-        if self.version(sources[0].controller) == 2:  # noqa: PLR2004
-            sources = v2.COUNTERS[counter]
-        return " + ".join(f"{one.file} {one.key}" if one.key else one.file for one in sources)
+        return counter_file(counter, self.version(v1.COUNTERS[counter][0].controller))
 
     def told(self, counter: str) -> str:
         """A counter's file and what it showed: "memory.oom_control oom_kill: 0 → 1"."""
@@ -137,7 +145,7 @@ class Series:
             return f"{self.file(counter)}: not read"
         return f"{self.file(counter)} = {last}" if first == last else f"{self.file(counter)}: {first} → {last}"
 
-    def version(self, controller: str) -> int:
+    def version(self, controller: str) -> CgroupVersion:
         """Of cgroups, that the controller is on here."""
         return next((one.versions[controller] for one in self.snapshots if controller in one.versions), 1)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,16 @@ HELD, BROKEN, UNKNOWN = True, False, None
 
 
 def case(press, **changes):
-    """A case whose evidence is what `press` gives: whether its claim holds."""
+    """A case whose evidence is what `press` gives for a setting, "limited" or "control": whether its claim holds."""
     row = {
         "number": 1,
         "group": Group.CPU,
         "title": "something holds",
         "expected": "it holds",
-        "tolerance": "zero",
-        "limited": "limited",
-        "control": "control",
+        "press": partial(press, setting="limited"),
+        "control": partial(press, setting="control"),
         "control_words": "the same without",
-        "press": press,
-        "judge": lambda holds: [claim("it", expected="so", seen="so", holds=holds)],
+        "claims": (lambda holds: claim("it", expected="so", seen="so", holds=holds),),
         "remedy": "mend it",
     }
     return Case(**(row | changes))
@@ -55,7 +54,7 @@ class Script:
         self._left = {"limited": list(limited), "control": list(control)}
         self.calls = []
 
-    def __call__(self, _bench, setting):
+    def __call__(self, _bench, *, setting):
         """The next outcome for that setting."""
         self.calls.append(setting)
         left = self._left[setting]
@@ -88,7 +87,7 @@ def test_a_control_that_only_reads_wrong_has_no_power():
     read = claim("it", expected="so", seen="so", holds=False)
     object.__setattr__(read, "under_load", Outcome.HELD)
     judged = {"limited": [claim("it", expected="so", seen="so", holds=True)], "control": [read]}
-    (result,) = run(case(lambda _, setting: setting, judge=lambda setting: judged[setting])).values()
+    (result,) = run(case(lambda _, setting: setting, claims=(lambda setting: judged[setting],))).values()
     assert result.outcome is Outcome.UNKNOWN
     assert result.reason == "the same without was not BROKEN (it: so, expected so), so this says nothing"
 
@@ -97,7 +96,7 @@ def test_a_control_that_cannot_run_does_not_hide_what_is_broken():
     """BROKEN needs no control; HELD does."""
 
     def press(holds):
-        return lambda bench, setting: holds if setting == "limited" else cannot(bench, setting)
+        return lambda bench, setting: holds if setting == "limited" else cannot(bench)
 
     found = run(case(press(BROKEN)), case(press(HELD), number=2))
     assert [one.outcome for one in found.values()] == [Outcome.BROKEN, Outcome.UNKNOWN]
@@ -106,7 +105,7 @@ def test_a_control_that_cannot_run_does_not_hide_what_is_broken():
     )
 
 
-def cannot(_bench, _setting):
+def cannot(_bench, **_setting):
     raise CannotError("this host has no swap", "add some")
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from spawner_limits.clients.own_containers import Engine
-from spawner_limits.conformance.loads import LIMIT_BYTES
-from spawner_limits.conformance.sockets import CASES, LIMIT_FILE
+from spawner_limits.conformance.loads import LIMIT_BYTES, LIMITED, under
+from spawner_limits.conformance.sockets import CASES, LIMIT_FILE, buffered
 from spawner_limits.conformance.suite import measure
 from spawner_limits.conformance.trial import Bench
 from spawner_limits.proof.evidence import Outcome
@@ -38,8 +38,8 @@ def test_as_containers_are_made_they_are_no_memory(bench):
 @V1
 def test_with_the_limit_written_they_are_held(bench):
     """The same load and judge; the control, which has none, is BROKEN."""
-    written = replace(CASE.limited, behind={1: {LIMIT_FILE: str(LIMIT_BYTES)}})
-    found = measure(replace(CASE, limited=written), bench)
+    written = replace(LIMITED, behind={LIMIT_FILE: str(LIMIT_BYTES)})
+    found = measure(replace(CASE, press=lambda bench: buffered(bench, written)), bench)
     assert (found.outcome, found.defect, found.control.outcome) == (Outcome.HELD, "", Outcome.BROKEN), found.reason
     # each socket's least buffers are counted above it
     assert LIMIT_BYTES <= found.figures["socket buffers: counted_bytes"] < LIMIT_BYTES * 1.25
@@ -49,9 +49,9 @@ def test_with_the_limit_written_they_are_held(bench):
 def test_a_limit_of_the_parent_alone_holds_nothing(bench):
     """A container's sockets are counted only where its own file was written, with whatever number."""
     with bench.parent() as parent:
-        inside = replace(CASE.limited, host_config={**CASE.limited.host_config, "cgroup_parent": parent})
+        inside = under(parent, LIMITED)
         assert _worst(bench, inside, parent) is Outcome.BROKEN
-        endless = {1: {LIMIT_FILE: str((1 << 62) + 1)}}
+        endless = {LIMIT_FILE: str((1 << 62) + 1)}
         assert _worst(bench, replace(inside, behind=endless), parent) is Outcome.HELD
 
 
@@ -59,4 +59,4 @@ def _worst(bench, setting, parent):
     """What the judge says of the buffers of a container whose parent cgroup is limited."""
     with bench.container(network_mode="none", cgroup_parent=parent) as first:
         assert first.write(LIMIT_FILE, str(LIMIT_BYTES), above=1) is None
-        return CASE.judge(CASE.press(bench, setting))[-1].outcome
+        return CASE.judge(buffered(bench, setting))[-1].outcome

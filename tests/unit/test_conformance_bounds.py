@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.conformance.bounds import CASES, KNOBS, PIDS, Stuck, Written, active, whole_disk
+from spawner_limits.conformance.bounds import CASES, CONTROL, KNOBS, PIDS, STATE, Written, active, whole_disk
 from spawner_limits.conformance.case import CannotError
+from spawner_limits.conformance.seen import Seen
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load
 from spawner_limits.units import GIB, MIB
@@ -37,20 +38,19 @@ def written(per_second, seconds=7.0, knob=BYTES, text="254:0 1048576", version=1
 
 
 def stuck(exit_code=137, kills=0, control="oom_kill_disable 1\nunder_oom 1\noom_kill 0", state="D"):
-    return Stuck(
-        version=1, recorded=True, warnings=(), control=control, state=state, evidence=killed(exit_code, kills, 1)
-    )
+    return killed(exit_code, kills, 1, texts={CONTROL: control, STATE: state}, recorded={"OomKillDisable": True})
 
 
 def discarded(*warnings, kills=1, exit_code=137, recorded=None):
-    evidence = killed(exit_code, kills, 2)
-    return Stuck(version=2, recorded=recorded, warnings=warnings, control=None, state="", evidence=evidence)
+    texts, recorded = {CONTROL: None, STATE: "ended"}, {"OomKillDisable": recorded}
+    return killed(exit_code, kills, 2, texts=texts, recorded=recorded, warnings=warnings)
 
 
-def killed(exit_code, kills, version):
+def killed(exit_code, kills, version, **more):
     first = Snapshot(monotonic_ns=0, versions={"memory": version}, oom_kill=0)
     load = Load(command=(), exit_code=exit_code, oom_killed=None)
-    return Evidence(snapshots=(first, replace(first, oom_kill=kills)), load=load, host=HOST)
+    snapshots = (first, replace(first, oom_kill=kills))
+    return Seen(snapshots=snapshots, load=load, host=HOST, version=version, **more)
 
 
 WARNING = "Your kernel does not support OomKillDisable. OomKillDisable discarded."
@@ -90,7 +90,7 @@ OUTCOMES = {
     "no OOM killer: it waits": (56, stuck(), "HELD", None),
     "no OOM killer: it was killed": (
         56,
-        stuck(kills=1, control="oom_kill_disable 0\nunder_oom 0", state=""),
+        stuck(kills=1, control="oom_kill_disable 0\nunder_oom 0", state="ended"),
         "BROKEN",
         "BROKEN",
     ),

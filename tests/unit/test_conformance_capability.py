@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from spawner_limits.conformance import capability, identity
 from spawner_limits.conformance.identity import Controller, Membership
-from spawner_limits.proof.evidence import Outcome
-from spawner_limits.units import MIB
+from spawner_limits.conformance.loads import EVERY
+from spawner_limits.conformance.seen import Seen
+from spawner_limits.engines.docker import host_config, translate
+from spawner_limits.proof.evidence import Host, Outcome
+from spawner_limits.units import GIB, MIB
 
 HELD, BROKEN, UNKNOWN = Outcome.HELD, Outcome.BROKEN, Outcome.UNKNOWN
+HOST = Host(cores=2, memory_bytes=GIB, swap_bytes=0, kernel="6.18", engine="Docker 28.5.2")
 CASES = {one.number: one for one in (*capability.CASES, *identity.CASES)}
 
 
 def told(verdicts):
     return [(one.outcome, one.reason) for one in verdicts]
+
+
+def seen(version=2, **more):
+    return Seen(host=HOST, version=version, **more)
 
 
 def controller(*, exists=True, listed=None):
@@ -98,16 +108,21 @@ SWAP = "Your kernel does not support swap limit capabilities or the cgroup is no
     ],
 )
 def test_3_a_warning_is_a_limit_dropped(warnings, outcome, reason):
-    assert told(CASES[3].judge(warnings)) == [(outcome, reason)]
+    assert told(CASES[3].judge(seen(warnings=warnings))) == [(outcome, reason)]
 
 
 @pytest.mark.parametrize(
-    ("differing", "outcome"), [((), HELD), (("MemorySwap is -1, the policy says 64 MiB",), BROKEN)]
+    ("changed", "outcome", "reason"),
+    [
+        ({}, HELD, "as asked"),
+        ({"MemorySwap": -1}, BROKEN, "MemorySwap is -1, the policy says 64 MiB + 1 byte (no swap)"),
+    ],
 )
-def test_4_the_engine_keeps_what_it_was_asked(differing, outcome):
-    (verdict,) = CASES[4].judge(differing)
+def test_4_the_engine_keeps_what_it_was_asked(changed, outcome, reason):
+    recorded = {**host_config(translate(EVERY, version=2).ask), **changed}
+    (verdict,) = CASES[4].judge(seen(recorded=recorded))
     assert verdict.outcome == outcome
-    assert all(one in verdict.reason for one in differing)
+    assert reason in verdict.reason
 
 
 FLAGS = {
@@ -142,18 +157,30 @@ def test_5_says_which_limit_is_dropped():
 
 
 def test_5_the_control_is_all_of_it_off():
-    assert {one.outcome for one in CASES[5].judge({**FLAGS, **CASES[5].control})} == {BROKEN}
+    bench = SimpleNamespace(engine=SimpleNamespace(info=FLAGS))
+    assert {one.outcome for one in CASES[5].judge(CASES[5].control(bench))} == {BROKEN}
 
 
 def ancestry(above, peak, hierarchical=None):
-    return capability.Ancestry(
-        limits={"memory.max, 0 above": str(96 * MIB), "memory.max, 1 above": above, "memory.max, 2 above": "max"},
-        hierarchical=hierarchical,
-        peak_bytes=peak,
-        peak_file="memory.peak",
+    """The limits upwards, and the peak above; v1 adds the limits up by itself."""
+    version, limit, most = (
+        (2, "memory.max", "memory.peak")
+        if hierarchical is None
+        else (1, "memory.limit_in_bytes", "memory.max_usage_in_bytes")
+    )
+    return seen(
+        version=version,
+        texts={
+            "memory.stat": "anon 9" if hierarchical is None else f"hierarchical_memory_limit {hierarchical}",
+            f"{most}, 1 above": None if peak is None else str(peak),
+            f"{limit}, 0 above": str(96 * MIB),
+            f"{limit}, 1 above": above,
+            f"{limit}, 2 above": "max" if version == 2 else ENDLESS,
+        },
     )
 
 
+ENDLESS = "9223372036854771712"
 ANCESTRY = {
     "v2": (ancestry(str(48 * MIB), 48 * MIB), [HELD, HELD]),
     "v1": (ancestry(str(48 * MIB), 48 * MIB, str(48 * MIB)), [HELD, HELD, HELD]),

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.clients.own_containers import RefusedError
 from spawner_limits.conformance import cpu, cpu_edges, share
+from spawner_limits.conformance.seen import Seen
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.proof.evidence import Evidence, Host, Load
+from spawner_limits.proof.evidence import Host, Load
 
+CASES = {one.number: one for one in (*cpu.CASES, *cpu_edges.CASES, *share.CASES)}
 SECOND = 1_000_000_000
 HOST = Host(cores=2, memory_bytes=1 << 34, swap_bytes=0, kernel="6.1", engine="Docker")
 LOAD = Load(command=(), exit_code=None, oom_killed=None)
@@ -18,7 +19,7 @@ V1 = dict.fromkeys(("cpu", "cpuacct", "cpuset", "memory", "pids"), 1)
 V2 = dict.fromkeys(V1, 2)
 
 
-def evidence(seconds, cores, throttled=1.0, *, idle_cores=None, limits=None, versions=V1):
+def evidence(seconds, cores, throttled=1.0, *, idle_cores=None, limits=None, versions=V1, **more):
     """Ten snapshots a second; the quota's period is 100 ms, and its CPU time is used at each one's start."""
     steps = range(round(seconds * 10) + 1)
     snapshots = tuple(
@@ -32,7 +33,8 @@ def evidence(seconds, cores, throttled=1.0, *, idle_cores=None, limits=None, ver
         )
         for step in steps
     )
-    return Evidence(snapshots=snapshots, load=LOAD, host=HOST, idle_cores=idle_cores)
+    version = versions["cpu"]
+    return Seen(snapshots=snapshots, load=LOAD, host=HOST, version=version, idle_cores=idle_cores, **more)
 
 
 def outcomes(verdicts):
@@ -54,7 +56,7 @@ DRIFTS = {
 @pytest.mark.parametrize(("read", "outcome", "seen"), DRIFTS.values(), ids=DRIFTS)
 def test_each_period_gives_a_quota(read, outcome, seen):
     """Within half a percent; less is what others on the host took."""
-    assert outcomes(cpu._judge_drift(cpu._Drift(quota=0.5, evidence=read))) == [(outcome, seen)]
+    assert outcomes([cpu.drift(0.5)(read)]) == [(outcome, seen)]
 
 
 def test_the_edges_of_a_window_do_not_count():
@@ -62,7 +64,7 @@ def test_the_edges_of_a_window_do_not_count():
     read = evidence(6.6, 0.5)
     first, *rest = read.snapshots
     shifted = (replace(first, cpu_usage_ns=first.cpu_usage_ns - 50_000_000), *rest)
-    (found,) = cpu._judge_drift(cpu._Drift(quota=0.5, evidence=replace(read, snapshots=shifted)))
+    found = cpu.drift(0.5)(replace(read, snapshots=shifted))
     assert (found.outcome, found.figures["ratio"]) == ("HELD", 1.0)
 
 
@@ -85,13 +87,13 @@ THROTTLED = {
 @pytest.mark.parametrize(("read", "outcome", "seen"), THROTTLED.values(), ids=THROTTLED)
 def test_a_busy_container_is_throttled(read, outcome, seen):
     """Not always, or never, is contention; a missing quota is one that counts no periods."""
-    assert outcomes(cpu._judge_throttled(read)) == [(outcome, seen)]
+    assert outcomes(CASES[13].judge(read)) == [(outcome, seen)]
 
 
 def test_an_idle_container_is_not():
     """One throttled period is one too many."""
-    assert outcomes(cpu._judge_idle(evidence(2, 0.0, 0.0))) == [("HELD", "+0")]
-    assert outcomes(cpu._judge_idle(evidence(2, 0.0, 0.05))) == [("BROKEN", "+1")]
+    assert outcomes(CASES[14].judge(evidence(2, 0.0, 0.0))) == [("HELD", "+0")]
+    assert outcomes(CASES[14].judge(evidence(2, 0.0, 0.05))) == [("BROKEN", "+1")]
 
 
 POWER = {
@@ -105,7 +107,7 @@ POWER = {
 @pytest.mark.parametrize(("read", "outcome"), POWER.values(), ids=POWER)
 def test_a_load_without_a_quota_has_power(read, outcome):
     """What it does not get is a fault only where CPUs stand idle."""
-    assert [one for one, _ in outcomes(cpu._judge_power(read))] == [outcome]
+    assert [one for one, _ in outcomes(CASES[15].judge(read))] == [outcome]
 
 
 RUNC = (
@@ -117,26 +119,26 @@ RUNC = (
 
 def test_of_a_runtimes_long_way_its_end_is_told():
     """What a person can use; any other text stays as it is."""
-    assert cpu_edges.said(RefusedError(RUNC, "start")) == (
-        "at its start: the Linux kernel takes no cpu.cfs_quota_us = 500: invalid argument"
-    )
-    assert cpu_edges.said(RefusedError("Range of CPUs is from 0.01 to 2.00", "create")) == (
-        "Range of CPUs is from 0.01 to 2.00"
-    )
+    assert cpu_edges.said(RUNC) == ("at its start: the Linux kernel takes no cpu.cfs_quota_us = 500: invalid argument")
+    assert cpu_edges.said("Range of CPUs is from 0.01 to 2.00") == ("Range of CPUs is from 0.01 to 2.00")
+
+
+def refused(said):
+    return Seen(host=HOST, version=1, refused_at="start", said=said)
 
 
 CHILDREN = {
-    "refused for the right reason": (cpu_edges._Child(refusal="x: invalid argument", evidence=None), "HELD"),
-    "refused for another": (cpu_edges._Child(refusal="no space left", evidence=None), "BROKEN"),
-    "accepted, and the parent wins": (cpu_edges._Child(refusal=None, evidence=evidence(6, 0.25)), "HELD"),
-    "accepted, and the child wins": (cpu_edges._Child(refusal=None, evidence=evidence(6, 0.3)), "BROKEN"),
+    "refused for the right reason": (refused("x: invalid argument"), "HELD"),
+    "refused for another": (refused("no space left"), "BROKEN"),
+    "accepted, and the parent wins": (evidence(6, 0.25), "HELD"),
+    "accepted, and the child wins": (evidence(6, 0.3), "BROKEN"),
 }
 
 
 @pytest.mark.parametrize(("child", "outcome"), CHILDREN.values(), ids=CHILDREN)
 def test_a_parents_quota(child, outcome):
     """v1 refuses a child's larger one, v2 takes it and holds the parent's."""
-    assert [one for one, _ in outcomes(cpu_edges._judge_child(child))] == [outcome]
+    assert [one for one, _ in outcomes(CASES[20].judge(child))] == [outcome]
 
 
 # -- shares ------------------------------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ def rivals(*cores, weights=(2048, 1024, 1024), cpus=1, idle=0.0, file="cpu.share
         evidence(5, one, 0.0, limits={file: str(weight)}, versions=versions).snapshots
         for one, weight in zip(cores, weights, strict=False)
     )
-    return share.Rivals(taken=taken, cpus=cpus, idle=idle, evidence=evidence(5, cores[0], 0.0))
+    return share.Rivals(taken=taken, cpus=cpus, idle=idle, seen=evidence(5, cores[0], 0.0))
 
 
 NEW = {"weights": (174, 100, 100), "file": "cpu.weight", "versions": V2}
@@ -182,12 +184,12 @@ LONE = {
 @pytest.mark.parametrize(("read", "outcome"), LONE.values(), ids=LONE)
 def test_a_lone_container_is_work_conserving(read, outcome):
     """Only an idle CPU speaks against it."""
-    assert [one for one, _ in outcomes(share._judge_lone(read))] == [outcome]
+    assert [one for one, _ in outcomes(CASES[26].judge(read))] == [outcome]
 
 
 def test_of_what_a_quota_leaves_the_others_have_halves():
     """Within 5 %; where others were busy too, nothing is said."""
-    told = [share._judge_with_quota(one)[1].outcome for one in (
+    told = [CASES[28].judge(one)[1].outcome for one in (
         rivals(0.3, 0.35, 0.35), rivals(0.3, 0.4, 0.3), rivals(0.3, 0.2, 0.2),
     )]  # fmt: skip
     assert told == ["HELD", "BROKEN", "UNKNOWN"]
@@ -195,8 +197,8 @@ def test_of_what_a_quota_leaves_the_others_have_halves():
 
 def test_the_read_back_says_which_formula_it_was():
     """On v2 either is right."""
-    found = [share._judge_readback(rivals(1.0, weights=(weight,), file="cpu.weight", versions=V2))[0]
-             for weight in (79, 174, 100)]  # fmt: skip
+    found = [CASES[22].judge(evidence(5, 1.0, limits={"cpu.weight": weight}, versions=V2))[0]
+             for weight in ("79", "174", "100")]  # fmt: skip
     assert [(one.outcome, one.seen) for one in found] == [
         ("HELD", "79 (the formula before runc 1.3.2 and crun 1.23)"),
         ("HELD", "174 (the formula since runc 1.3.2 and crun 1.23)"),
@@ -227,5 +229,6 @@ BURSTS = {
 @pytest.mark.parametrize(("count", "idle_cores", "outcome"), BURSTS.values(), ids=BURSTS)
 def test_a_burst_needs_an_idle_cpu(count, idle_cores, outcome):
     """On a busy host a load is spread over time by itself."""
-    burst = cpu_edges._Burst(evidence=evidence(4, 0.12, idle_cores=idle_cores), bursts=count, file="cpu.stat")
-    assert cpu_edges._judge_burst(burst)[0].outcome == outcome
+    texts = {"before": "nr_bursts 4", "after": f"nr_bursts {4 + count}"}
+    burst = evidence(4, 0.12, idle_cores=idle_cores, texts=texts)
+    assert [one for one, _ in outcomes(CASES[19].judge(burst))] == [outcome, "HELD"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spawner_limits.conformance import memory, oom, soft
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, Run, reached_bytes, worked
+from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, reached_bytes, worked
+from spawner_limits.conformance.seen import Seen
+from spawner_limits.conformance.trial import probe
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
+from spawner_limits.proof.evidence import Host, Load, Outcome
 from spawner_limits.report.plot import Point
 from spawner_limits.units import GIB, MIB
 
@@ -31,15 +35,15 @@ def snapshot(at_ms=0, *, versions=V1, current=10 * MIB, peak=None, oom_kill=0, *
     )
 
 
-def evidence(*snapshots, page_size_bytes=4096):
-    load = Load(command=(), exit_code=None, oom_killed=None)
-    return Evidence(snapshots=snapshots, load=load, host=HOST, page_size_bytes=page_size_bytes)
+def evidence(*snapshots, exit_code=None, version=1, **more):
+    load = Load(command=(), exit_code=exit_code, oom_killed=None)
+    return Seen(snapshots=snapshots, load=load, host=HOST, version=version, **more)
 
 
-def run(*, peak=LIMIT_BYTES, kills=1, exit_code=137, alive=True, printed=()):
+def run(*, peak=LIMIT_BYTES, kills=1, exit_code=137, **more):
     """A run whose counters rose to these, from 10 MiB and no kill."""
-    snapshots = evidence(snapshot(peak=10 * MIB), snapshot(100, peak=peak, oom_kill=kills))
-    return Run(evidence=snapshots, exit_code=exit_code, alive=alive, printed=printed)
+    taken = snapshot(peak=10 * MIB), snapshot(100, peak=peak, oom_kill=kills)
+    return evidence(*taken, exit_code=exit_code, **more)
 
 
 def named(table):
@@ -92,7 +96,7 @@ def test_31_draws_the_staircase_up_to_the_kill():
     taken = evidence(
         snapshot(1000), snapshot(1050, current=64 * MIB), snapshot(1100, current=None, oom_kill=1), snapshot(1150)
     )
-    (plot,) = CASES[31].plots(Run(evidence=taken, exit_code=137, alive=True))
+    (plot,) = CASES[31].plots(taken)
     assert plot.lines["memory used"][:3] == (
         Point(seconds=0.0, value=10 * MIB),
         Point(seconds=0.05, value=64 * MIB),
@@ -107,11 +111,11 @@ def test_31_draws_no_kill_that_did_not_come():
 
 
 def peaked(peak, text):
-    read = evidence(
+    return evidence(
         snapshot(peak=10 * MIB, memory__limit_in_bytes=text),
         snapshot(9, peak=peak, oom_kill=1, memory__limit_in_bytes=text),
+        exit_code=137,
     )
-    return Run(evidence=read, exit_code=137, alive=True)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_30_pages_of_64_kib_round_further():
 KILLS = {
     "33: a kill": (33, run(), [HELD]),
     "33: none": (33, run(kills=0), [BROKEN]),
-    "33: not read": (33, Run(evidence=evidence(snapshot(oom_kill=None)), exit_code=137, alive=True), [UNKNOWN]),
+    "33: not read": (33, evidence(snapshot(oom_kill=None), exit_code=137), [UNKNOWN]),
     "40: killed at the limit": (40, run(), [HELD, HELD]),
     "40: nobody, above the limit": (40, run(kills=0, peak=128 * MIB, exit_code=0), [BROKEN, BROKEN]),
     "42: some of the crowd": (42, run(kills=4, exit_code=0), [HELD, HELD]),
@@ -184,12 +188,12 @@ def test_who_was_killed(number, taken, expected):
     assert outcomes(CASES[number].judge(taken)) == expected
 
 
-GONE = evidence(snapshot(), snapshot(4, oom_kill=None))
+GONE = (snapshot(), snapshot(4, oom_kill=None))
 FIRST = {
     "killed, and counted": (run(alive=False), [HELD, HELD]),
-    "killed, and gone before it was read": (Run(evidence=GONE, exit_code=137, alive=False), [HELD, UNKNOWN]),
+    "killed, and gone before it was read": (evidence(*GONE, exit_code=137, alive=False), [HELD, UNKNOWN]),
     "killed, its cgroup still there, not counted": (run(kills=0, alive=False), [HELD, BROKEN]),
-    "ended by itself": (Run(evidence=GONE, exit_code=0, alive=False), [BROKEN, BROKEN]),
+    "ended by itself": (evidence(*GONE, exit_code=0, alive=False), [BROKEN, BROKEN]),
 }
 
 
@@ -211,7 +215,8 @@ def test_34_a_vanished_cgroup_is_no_proof_of_anything(taken, expected):
     ),
 )
 def test_37_all_die_together(exit_code, group_kills, expected):
-    together = oom.Together(exit_code=exit_code, group_kills=group_kills, file="memory.events")
+    events = "oom_kill 1" if group_kills is None else f"oom_kill 1\noom_group_kill {group_kills}"
+    together = evidence(exit_code=exit_code, version=2, texts={"memory.events": events})
     assert outcomes(CASES[37].judge(together)) == expected
 
 
@@ -226,21 +231,21 @@ def test_37_all_die_together(exit_code, group_kills, expected):
     ),
 )
 def test_41_the_neighbour_lives(hog, other, expected):
-    assert outcomes(CASES[41].judge(oom.Neighbours(hog=hog, other=other))) == expected
+    assert outcomes(CASES[41].judge(replace(hog, parts={"next door": other}))) == expected
 
 
 def slowed(above_ms, *, events="low 0\nhigh 7\noom_kill 0\n", kills=0):
     """A MiB each 10 ms up to 32 MiB, and from there each `above_ms`, to 36 MiB."""
     below = [snapshot(10 * mib, current=mib * MIB) for mib in range(1, 33)]
     above = [snapshot(320 + above_ms * mib, current=(32 + mib) * MIB, oom_kill=kills) for mib in range(1, 5)]
-    return soft.Slowed(evidence=evidence(*below, *above), events=events)
+    return evidence(*below, *above, version=2, texts={"memory.events": events})
 
 
 def stopped():
     """It stands still a little above."""
     below = [snapshot(10 * mib, current=mib * MIB) for mib in range(1, 33)]
     above = [snapshot(330 + 20 * at, current=33 * MIB) for at in range(100)]
-    return soft.Slowed(evidence=evidence(*below, *above), events="high 7")
+    return evidence(*below, *above, version=2, texts={"memory.events": "high 7"})
 
 
 SLOWED = {
@@ -251,7 +256,10 @@ SLOWED = {
     "as fast, and not counted": (slowed(10, events="low 0\nhigh 0\n"), [BROKEN, BROKEN, HELD]),
     "killed": (slowed(1000, kills=1), [HELD, HELD, BROKEN]),
     "no such count": (slowed(1000, events=""), [UNKNOWN, HELD, HELD]),
-    "never above": (soft.Slowed(evidence=evidence(snapshot(), snapshot(9)), events="high 0"), [BROKEN, UNKNOWN, HELD]),
+    "never above": (
+        evidence(snapshot(), snapshot(9), version=2, texts={"memory.events": "high 0"}),
+        [BROKEN, UNKNOWN, HELD],
+    ),
 }
 
 
@@ -271,37 +279,50 @@ def test_44_above_memory_high_it_is_slower_and_nobody_dies(seen, expected):
     ),
 )
 def test_45_too_little_is_refused_at_once(refused_at, said, outcome):
-    (verdict,) = CASES[45].judge(soft.Answer(refused_at=refused_at, said=said))
+    (verdict,) = CASES[45].judge(evidence(refused_at=refused_at, said=said))
     assert (verdict.outcome, verdict.files) == (outcome, (f"the engine: {said}",))
 
 
+def kernel(text):
+    """So much memory of the kernel's own, on v1."""
+    return evidence(texts={"memory.kmem.usage_in_bytes": text})
+
+
 KERNEL = {
-    "within": (soft.Kernel(used_bytes=16 * MIB), HELD, "16 / 16 MiB (100%)"),
-    "taken and forgotten": (soft.Kernel(used_bytes=33 * MIB), BROKEN, "33 / 16 MiB (206%)"),
-    "refused": (soft.Kernel(used_bytes=None, refusal="invalid"), HELD, "refused"),
-    "not read": (soft.Kernel(used_bytes=None), UNKNOWN, "–"),
+    "within": (kernel(str(16 * MIB)), HELD, "16 / 16 MiB (100%)"),
+    "taken and forgotten": (kernel(str(33 * MIB)), BROKEN, "33 / 16 MiB (206%)"),
+    "refused": (evidence(refused_at="start", said="invalid"), HELD, "refused"),
+    "not read": (kernel(None), UNKNOWN, "–"),
 }
 
 
-@pytest.mark.parametrize(("kernel", "outcome", "seen"), named(KERNEL))
-def test_46_kernel_memory_holds_or_is_refused(kernel, outcome, seen):
-    (verdict,) = CASES[46].judge(kernel)
+@pytest.mark.parametrize(("taken", "outcome", "seen"), named(KERNEL))
+def test_46_kernel_memory_holds_or_is_refused(taken, outcome, seen):
+    (verdict,) = CASES[46].judge(taken)
     assert (verdict.outcome, verdict.seen) == (outcome, seen)
 
 
 @pytest.mark.parametrize(
-    ("text", "count"),
+    ("usage", "stat", "count"),
     named(
         {
-            "v1": ("34603008", 34603008),
-            "v2": ("anon 9\nfile 8\nkernel 7000\nkernel_stack 16384\n", 7000),
-            "v2 before 5.18": ("anon 9\nkernel_stack 16384\n", None),
-            "none": ("", None),
+            "v1": ("34603008", "cache 9\nrss 8\n", 34603008),
+            "v2": (None, "anon 9\nfile 8\nkernel 7000\nkernel_stack 16384\n", 7000),
+            "v2 before 5.18": (None, "anon 9\nkernel_stack 16384\n", None),
+            "none": (None, "", None),
         }
     ),
 )
-def test_46_kernel_memory_is_read_on_either_version(text, count):
-    assert soft.kernel_bytes(text) == count
+def test_46_kernel_memory_is_read_on_either_version(usage, stat, count):
+    read = evidence(texts={"memory.kmem.usage_in_bytes": usage, "memory.stat": stat})
+    assert soft.kernel_bytes(read) == count
+
+
+def test_a_probe_is_sent_as_the_text_of_its_file():
+    """The image needs nothing but a python3."""
+    *python, text, size, step = probe("hog", 128, 4)
+    assert (python, size, step) == (["python3", "-I", "-S", "-u", "-c"], "128", "4")
+    assert text.startswith('"""hog.py MIB')
 
 
 @pytest.mark.parametrize("code", [0, 137])
@@ -331,4 +352,4 @@ def test_what_a_load_told_of(printed, size):
 
 def test_no_case_leaves_swap_or_takes_the_hosts_memory():
     for setting in (LIMITED, FREE):
-        assert setting.limits.memswap_limit == setting.limits.mem_limit <= 256 * MIB
+        assert setting.asked.memswap_limit == setting.asked.mem_limit <= 256 * MIB

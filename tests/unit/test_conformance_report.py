@@ -660,13 +660,11 @@ CASE = Case(
     title="0.25, 0.5, 1 and 1.5 cores are not exceeded",
     expected="used as far as the quota",
     tolerance="1 %",
-    limited=None,
-    control=None,
+    press=lambda _bench: None,
+    control=lambda _bench: None,
     control_words="no quota",
-    press=lambda _bench, _setting: None,
-    judge=lambda _: (),
+    claims=(),
     remedy="",
-    quick=True,
 )
 SWAPPINESS = replace(
     CASE,

@@ -7,23 +7,36 @@ from dataclasses import replace
 import pytest
 
 from spawner_limits.conformance.loads import LIMIT_BYTES
-from spawner_limits.conformance.sockets import CASES, SLACK_BYTES, Buffered, Look, queued
-from spawner_limits.units import MIB
+from spawner_limits.conformance.seen import Seen
+from spawner_limits.conformance.sockets import CASES, LIMIT_FILE, PEAK_FILE, SLACK_BYTES, Buffered, Look, queued
+from spawner_limits.kernel.snapshot import Snapshot
+from spawner_limits.proof.evidence import Host
+from spawner_limits.units import GIB, MIB
 
 (CASE,) = CASES
 NO_LIMIT = "9223372036854771712"
+HOST = Host(cores=2, memory_bytes=GIB, swap_bytes=0, kernel="6.18", engine="Docker 28.5.2")
+
+
+def v1(limit, counted, *looks):
+    """What a container of v1 came to hold, beside 5 MiB of memory that is no socket's."""
+    texts = {LIMIT_FILE: limit, PEAK_FILE: None if counted is None else str(counted)}
+    taken = Snapshot(monotonic_ns=0, versions={"memory": 1}, memory_current_bytes=5 * MIB)
+    return Buffered(seen=Seen(host=HOST, version=1, snapshots=(taken,), texts=texts), looks=looks)
+
+
+def v2(counted, *looks):
+    """The same of v2, where all of it is memory."""
+    taken = Snapshot(monotonic_ns=0, versions={"memory": 2}, memory_current_bytes=counted)
+    return Buffered(seen=Seen(host=HOST, version=2, snapshots=(taken,)), looks=looks)
+
+
 # as measured: cgroup v1, Linux 6.18, 192 MiB sent into 64 MiB
-WITHOUT = Buffered(
-    version=1,
-    limit=NO_LIMIT,
-    counted=0,
-    memory=5 * MIB,
-    looks=(Look(queued=0, host=MIB), Look(queued=192 * MIB, host=195 * MIB)),
-)
-LIMITED = replace(
-    WITHOUT, limit=str(LIMIT_BYTES), counted=70_610_944, looks=(Look(queued=0, host=MIB), Look(queued=66 * MIB))
-)
-V2 = Buffered(version=2, limit=None, counted=LIMIT_BYTES, memory=LIMIT_BYTES, looks=(Look(queued=56 * MIB, sock=1),))
+SENT = (Look(queued=0, host=MIB), Look(queued=192 * MIB, host=195 * MIB))
+WITHOUT = v1(NO_LIMIT, 0, *SENT)
+HELD = (Look(queued=0, host=MIB), Look(queued=66 * MIB))
+LIMITED = v1(str(LIMIT_BYTES), 70_610_944, *HELD)
+V2 = v2(LIMIT_BYTES, Look(queued=56 * MIB, sock=1))
 
 
 def at_most(held, base=LIMITED):
@@ -36,14 +49,14 @@ OUTCOMES = {
     "v1, just within": (at_most(LIMIT_BYTES + SLACK_BYTES), "HELD", None),
     "v1, a byte above": (at_most(LIMIT_BYTES + SLACK_BYTES + 1), "BROKEN", "BROKEN"),
     "v1, no limit, and a load that was too small": (at_most(MIB, WITHOUT), "BROKEN", None),
-    "v1, no such file": (replace(LIMITED, limit=None), "UNKNOWN", None),
-    "v1, limited, and not pressed": (replace(LIMITED, counted=32 * MIB), "UNKNOWN", None),
-    "v1, limited to more": (replace(LIMITED, limit=str(LIMIT_BYTES + 1)), "BROKEN", None),
+    "v1, no such file": (v1(None, 70_610_944, *HELD), "UNKNOWN", None),
+    "v1, limited, and not pressed": (v1(str(LIMIT_BYTES), 32 * MIB, *HELD), "UNKNOWN", None),
+    "v1, limited to more": (v1(str(LIMIT_BYTES + 1), 70_610_944, *HELD), "BROKEN", None),
     "v2": (V2, "HELD", None),
-    "v2, not pressed": (replace(V2, counted=32 * MIB), "UNKNOWN", None),
+    "v2, not pressed": (v2(32 * MIB, *V2.looks), "UNKNOWN", None),
     "v2, four times the memory": (at_most(192 * MIB, V2), "BROKEN", "BROKEN"),
     "v2, its sockets could not be read": (replace(V2, looks=(Look(queued=None),)), "UNKNOWN", None),
-    "v2, the kernel's count could not be read": (replace(V2, counted=None), "UNKNOWN", None),
+    "v2, the kernel's count could not be read": (v2(None, *V2.looks), "UNKNOWN", None),
 }
 
 
@@ -63,11 +76,11 @@ REASONS = {
     "beyond": (WITHOUT, "its sockets held 192 / 64 MiB (300%), and the kernel counted 5 MiB as the container's memory"),
     "within": (LIMITED, "its sockets held 66 / 64 MiB (103%)"),
     "not pressed": (
-        replace(V2, counted=32 * MIB),
+        v2(32 * MIB, *V2.looks),
         "not pressed: its sockets held 56 / 64 MiB (88%), and the kernel counted 32 MiB",
     ),
     "not counted": (
-        at_most(MIB, replace(WITHOUT, counted=None)),
+        v1(NO_LIMIT, None, Look(queued=MIB)),
         "not pressed: its sockets held 1 / 64 MiB (2%), and the kernel counted nothing",
     ),
     "gone": (replace(V2, looks=(Look(queued=None),)), "the container's sockets could not be read"),

@@ -6,30 +6,39 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.conformance.swap import (
-    CASES,
-    MEMORY,
-    SWAP,
-    Eager,
-    Kept,
-    Pressed,
-    Reload,
-    Told,
-    Total,
-    engine_cgroup,
-    reloaded,
-)
+from spawner_limits.conformance.daemons import Reload, engine_cgroup, reloaded
+from spawner_limits.conformance.seen import Seen
+from spawner_limits.conformance.setting import kernel_file
+from spawner_limits.conformance.swap import CASES, ENGINE_CGROUP, MEMORY, SWAP, Kept
 from spawner_limits.kernel.snapshot import Snapshot
-from spawner_limits.proof.evidence import Evidence, Host, Load
+from spawner_limits.proof.evidence import Host, Load
 from spawner_limits.units import GIB, MIB
 
 JUDGES = {case.number: case.judge for case in CASES}
 HOST = Host(cores=2, memory_bytes=GIB, swap_bytes=256 * MIB, kernel="6.18", engine="Docker 28.5.2")
-V1 = Told(version=1, text=str(MEMORY), recorded=MEMORY, swap_limit=True, swap_bytes=256 * MIB)
-V2 = Told(version=2, text="0", recorded=MEMORY, swap_limit=True, engine_cgroup="/init", swap_bytes=256 * MIB)
 WARNING = "Your kernel does not support swap limit capabilities. Memory limited without swap."
-V2_ROOT = replace(V2, text="max", recorded=-1, swap_limit=False, engine_cgroup="/", warnings=(WARNING,))
 ENDLESS = "9223372036854771712"
+
+
+def told(version, text, recorded=MEMORY, swap_limit=True, *, engine_cgroup=None, swap_bytes=256 * MIB, warnings=()):
+    """What the kernel's file and the engine say of a container's swap."""
+    return Seen(
+        host=replace(HOST, swap_bytes=swap_bytes),
+        version=version,
+        texts={kernel_file("memswap_limit", version): text, ENGINE_CGROUP: engine_cgroup},
+        recorded={"MemorySwap": recorded},
+        info={} if swap_limit is None else {"SwapLimit": swap_limit},
+        warnings=warnings,
+    )
+
+
+def v2(text="0", recorded=MEMORY, swap_limit=True, *, engine_cgroup="/init", **more):
+    return told(2, text, recorded, swap_limit, engine_cgroup=engine_cgroup, **more)
+
+
+V1, V2 = told(1, str(MEMORY)), v2()
+ROOT_LIKE = {"text": "max", "recorded": -1, "swap_limit": False}
+V2_ROOT = v2(**ROOT_LIKE, engine_cgroup="/", warnings=(WARNING,))
 
 
 def run(exit_code, swap=0, peak=MEMORY, memsw=None, kills=None, version=1, limit=MEMORY):
@@ -46,23 +55,25 @@ def run(exit_code, swap=0, peak=MEMORY, memsw=None, kills=None, version=1, limit
     middle = replace(before, memory_current_bytes=peak, memory_peak_bytes=peak, swap_current_bytes=swap)
     after = replace(middle, memsw_peak_bytes=memsw, oom_kill=int(exit_code == 137) if kills is None else kills)
     load = Load(command=(), exit_code=exit_code, oom_killed=None)
-    return Evidence(snapshots=(before, middle, after), load=load, host=HOST)
+    return Seen(snapshots=(before, middle, after), load=load, host=HOST, version=version)
 
 
-def pressed(told, *arguments, **changes):
-    return Pressed(told=told, evidence=run(*arguments, **changes))
+def pressed(looked, *arguments, **changes):
+    load = run(*arguments, **changes)
+    return replace(looked, snapshots=load.snapshots, load=load.load)
 
 
-def total(told, fits, exceeds):
-    return Total(told=told, fits=fits, exceeds=exceeds)
+def total(looked, fits, exceeds):
+    return replace(looked, parts={"fits": replace(fits, version=looked.version), "exceeds": exceeds})
 
 
-def eager(evidence, text="0", **changes):
-    return Eager(version=1, text=text, recorded=0, warnings=(), evidence=evidence, **changes)
+def eager(load, text="0"):
+    return replace(load, texts={"memory.swappiness": text}, recorded={"MemorySwappiness": 0})
 
 
 def discarded(*warnings, recorded=None):
-    return Eager(version=2, text=None, recorded=recorded, warnings=warnings, evidence=None)
+    texts = {"memory.swappiness": None}
+    return Seen(host=HOST, version=2, texts=texts, recorded={"MemorySwappiness": recorded}, warnings=warnings)
 
 
 DONE = Reload(done=True)
@@ -70,24 +81,22 @@ NO_SYSTEMD = Reload(done=False, applies=False, why="systemd is not PID 1 here")
 FAILED = Reload(done=False, why="Access denied")
 
 
-def kept(evidence, texts=("0", "0", "0"), *, reload=DONE, version=2, **told):
+def kept(load, texts=("0", "0", "0"), *, reload=DONE, version=2, text=None, recorded=MEMORY + 1):
     """A container that was asked no swap as a server is; `texts`: at first, after the update, after the reload."""
-    base = replace(V1 if version == 1 else V2, recorded=MEMORY + 1, **told)
-    return Kept(
-        told=base,
-        texts=dict(zip(("at first", "after an update", "after a reload"), texts, strict=False)),
-        reload=reload,
-        evidence=evidence,
-    )
+    at_last = text or (str(MEMORY) if version == 1 else "0")
+    moments = dict(zip(("at first", "after an update", "after a reload"), texts, strict=False))
+    file = kernel_file("memswap_limit", version)
+    found = {f"{file} {moment}": one for moment, one in {**moments, "at the end": at_last}.items()}
+    return Kept(seen=replace(load, texts=found, recorded={"MemorySwap": recorded}), reload=reload)
 
 
 V1_TEXTS = (str(MEMORY), str(MEMORY))
-BOTH = replace(V1, text=str(MEMORY + SWAP), recorded=MEMORY + SWAP)
+BOTH = told(1, str(MEMORY + SWAP), MEMORY + SWAP)
 FITS, EXCEEDS = run(0, swap=20 * MIB), run(137, swap=SWAP, memsw=MEMORY + SWAP)
 
 OUTCOMES = {
-    "unset, v1: twice the memory": (47, replace(V1, text=str(2 * MEMORY), recorded=2 * MEMORY), "HELD", None),
-    "unset, v2: as much swap": (47, replace(V2, text=str(MEMORY), recorded=2 * MEMORY), "HELD", None),
+    "unset, v1: twice the memory": (47, told(1, str(2 * MEMORY), 2 * MEMORY), "HELD", None),
+    "unset, v2: as much swap": (47, v2(str(MEMORY), 2 * MEMORY), "HELD", None),
     "unset: no swap at all": (47, V1, "BROKEN", "BROKEN"),
     "unset: the engine in the root cgroup": (47, V2_ROOT, "BROKEN", "BROKEN"),
     "equal: killed, nothing swapped": (48, pressed(V1, 137), "HELD", None),
@@ -97,10 +106,10 @@ OUTCOMES = {
     "equal: the wrong file, though the load was killed": (48, pressed(V2_ROOT, 137, version=2), "BROKEN", None),
     "equal: the load was too small": (48, pressed(V1, 137, peak=MEMORY // 2), "UNKNOWN", None),
     "equal: nobody knows how the load ended": (48, pressed(V1, None), "UNKNOWN", None),
-    "equal: the file is not there": (48, pressed(replace(V1, text=None), 137), "UNKNOWN", None),
-    "endless, v1": (49, replace(V1, text=ENDLESS, recorded=-1), "HELD", None),
-    "endless, v2": (49, replace(V2, text="max", recorded=-1), "HELD", None),
-    "endless: limited all the same": (49, replace(V1, recorded=-1), "BROKEN", "BROKEN"),
+    "equal: the file is not there": (48, pressed(told(1, None), 137), "UNKNOWN", None),
+    "endless, v1": (49, told(1, ENDLESS, -1), "HELD", None),
+    "endless, v2": (49, v2("max", -1), "HELD", None),
+    "endless: limited all the same": (49, told(1, str(MEMORY), -1), "BROKEN", "BROKEN"),
     "total: one fits, one does not": (50, total(BOTH, FITS, EXCEEDS), "HELD", None),
     "total: both live": (50, total(BOTH, FITS, run(0, swap=70 * MIB, memsw=134 * MIB)), "BROKEN", "BROKEN"),
     "total: what fits was killed": (50, total(BOTH, run(137, swap=MIB), EXCEEDS), "UNKNOWN", "UNKNOWN"),
@@ -116,12 +125,12 @@ OUTCOMES = {
     "swappiness on v2: discarded in silence": (51, discarded(), "BROKEN", "BROKEN"),
     "swappiness on v2: recorded": (51, discarded("swappiness", recorded=0), "BROKEN", "BROKEN"),
     "told: limited, and said so": (52, V2, "HELD", None),
-    "told: limited, but denied": (52, replace(V2, swap_limit=False), "BROKEN", "BROKEN"),
+    "told: limited, but denied": (52, v2(swap_limit=False), "BROKEN", "BROKEN"),
     "told: not limited, and said so": (52, V2_ROOT, "BROKEN", "BROKEN"),
-    "told: not limited, in silence": (52, replace(V2, text="max"), "BROKEN", "BROKEN"),
-    "told: no accounting and no swap": (52, replace(V1, text=None, swap_limit=False, swap_bytes=0), "HELD", None),
-    "told: no accounting, but swap": (52, replace(V1, text=None, swap_limit=False), "BROKEN", "BROKEN"),
-    "told: no accounting, in silence": (52, replace(V1, text=None, swap_bytes=0), "BROKEN", "BROKEN"),
+    "told: not limited, in silence": (52, v2("max"), "BROKEN", "BROKEN"),
+    "told: no accounting and no swap": (52, told(1, None, swap_limit=False, swap_bytes=0), "HELD", None),
+    "told: no accounting, but swap": (52, told(1, None, swap_limit=False), "BROKEN", "BROKEN"),
+    "told: no accounting, in silence": (52, told(1, None, swap_bytes=0), "BROKEN", "BROKEN"),
     "kept: through a reload": (65, kept(run(137, version=2)), "HELD", None),
     "kept, v1: nothing to reload": (65, kept(run(137), V1_TEXTS, reload=NO_SYSTEMD, version=1), "HELD", None),
     "kept: nobody may reload": (65, kept(run(137, version=2), reload=FAILED), "UNKNOWN", None),
@@ -143,9 +152,9 @@ OUTCOMES = {
         "BROKEN",
         "BROKEN",
     ),
-    "kept: asked as equal to memory": (65, replace(kept(run(137, version=2)), told=V2), "BROKEN", None),
+    "kept: asked as equal to memory": (65, kept(run(137, version=2), recorded=MEMORY), "BROKEN", None),
     "kept: the load was too small": (65, kept(run(137, version=2, peak=MEMORY // 2)), "UNKNOWN", None),
-    "told: the engine does not say": (52, replace(V1, swap_limit=None), "UNKNOWN", None),
+    "told: the engine does not say": (52, told(1, str(MEMORY), swap_limit=None), "UNKNOWN", None),
 }
 
 
@@ -177,20 +186,20 @@ DENIED = (
 UNACCOUNTED = "memory.swap.max is not there: this Linux kernel does not account swap"
 REASONS = {
     "dockerd in the root cgroup": (V2_ROOT, ROOT),
-    "dockerd elsewhere, without a warning": (replace(V2_ROOT, engine_cgroup="/init", warnings=()), ELSEWHERE),
-    "docker info says that it can": (replace(V2_ROOT, swap_limit=True, warnings=()), DENIED),
+    "dockerd elsewhere, without a warning": (v2(**ROOT_LIKE), ELSEWHERE),
+    "docker info says that it can": (v2("max", -1, engine_cgroup="/"), DENIED),
     "another limit, which has nothing to do with that": (
-        replace(V2, text=str(SWAP)),
+        v2(str(SWAP)),
         f"memory.swap.max: {SWAP}, expected 0",
     ),
-    "no accounting": (replace(V2, text=None), UNACCOUNTED),
+    "no accounting": (v2(None), UNACCOUNTED),
 }
 
 
-@pytest.mark.parametrize(("told", "reason"), REASONS.values(), ids=REASONS)
-def test_reasons(told, reason):
+@pytest.mark.parametrize(("looked", "reason"), REASONS.values(), ids=REASONS)
+def test_reasons(looked, reason):
     """Why swap is not limited, in whole sentences."""
-    assert JUDGES[48](Pressed(told=told, evidence=run(137, version=2)))[0].reason == reason
+    assert JUDGES[48](pressed(looked, 137, version=2))[0].reason == reason
 
 
 def test_what_took_it_away_is_told():

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from spawner_limits.conformance.update import CASES, Change, Crowded, Lasting, Lowered, Turned
+from spawner_limits.conformance import lasting as lasting_cases
+from spawner_limits.conformance import update
+from spawner_limits.conformance.change import Change
+from spawner_limits.conformance.seen import Seen
 from spawner_limits.engines.docker import host_config, translate
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.limits import Limits
-from spawner_limits.proof.evidence import Evidence, Host, Load
+from spawner_limits.proof.evidence import Host, Load
 from spawner_limits.units import GIB, MIB
 
-JUDGES = {case.number: case.judge for case in CASES}
+JUDGES = {case.number: case.judge for case in (*update.CASES, *lasting_cases.CASES)}
 HOST = Host(cores=2, memory_bytes=GIB, swap_bytes=0, kernel="6.18", engine="Docker 28.5.2")
 LARGE, SMALL, AFTER = str(96 * MIB), str(32 * MIB), str(48 * MIB)
 ENDLESS = "9223372036854771712"
@@ -27,15 +30,14 @@ def change(limits, before, after, *, reply=None, recorded=None, keys=(), version
     """An update of `limits`; the kernel's files before and after; `recorded`: before → after, if not as asked."""
     asked = {key: value for key, value in host_config(translate(limits).ask).items() if not keys or key in keys}
     records = recorded or (dict.fromkeys(asked, 0), asked if reply is None else dict.fromkeys(asked, 0))
-    return Change(
-        limits=limits,
-        asked=asked,
-        version=version,
-        page_size_bytes=4096,
-        reply=reply,
-        recorded=records,
-        kernel=(before, after),
-    )
+    looks = [look(record, files, version) for record, files in zip(records, (before, after), strict=True)]
+    return Change(limits=limits, asked=asked, reply=reply, before=looks[0], after=looks[1], seen=looks[1])
+
+
+def look(record, files, version):
+    """What engine and kernel say at one moment."""
+    taken = Snapshot(monotonic_ns=0, versions={"cpu": version, "memory": version, "pids": version}, limits=files)
+    return Seen(host=HOST, version=version, snapshots=(taken,), recorded=record)
 
 
 def shares(before, after, *, value=1, **changes):
@@ -68,7 +70,12 @@ ACCEPTED = change(Limits(mem_limit=32 * MIB, memswap_limit=32 * MIB), memory(LAR
 REFUSED = change(
     Limits(mem_limit=32 * MIB, memswap_limit=32 * MIB), memory(LARGE), memory(LARGE), reply="device or resource busy"
 )
-BY_HALVES = replace(REFUSED, kernel=(memory(LARGE), {**memory(LARGE), "memory.limit_in_bytes": SMALL}))
+BY_HALVES = change(
+    Limits(mem_limit=32 * MIB, memswap_limit=32 * MIB),
+    memory(LARGE),
+    {**memory(LARGE), "memory.limit_in_bytes": SMALL},
+    reply="device or resource busy",
+)
 
 
 def loaded(exit_code, kills, **last):
@@ -83,7 +90,7 @@ def loaded(exit_code, kills, **last):
     )
     first = replace(first, limits=last.pop("limits", {}))
     load = Load(command=(), exit_code=exit_code, oom_killed=None)
-    return Evidence(snapshots=(first, replace(first, oom_kill=kills, **last)), load=load, host=HOST)
+    return Seen(snapshots=(first, replace(first, oom_kill=kills, **last)), load=load, host=HOST, version=1)
 
 
 def lowered(changed, fate, used, *, before=70 * MIB, kills=0, exceeding=137):
@@ -91,20 +98,17 @@ def lowered(changed, fate, used, *, before=70 * MIB, kills=0, exceeding=137):
         Snapshot(monotonic_ns=0, versions={"memory": 1}, memory_current_bytes=size, oom_kill=count)
         for size, count in ((before, 0), (used, kills))
     ]
-    return Lowered(
-        change=changed,
-        lives=fate == "lives",
-        snapshots=tuple(taken),
-        exceeding=loaded(exceeding, int(exceeding == 137)),
-    )
+    parts = {"exceeding": loaded(exceeding, int(exceeding == 137))}
+    seen = Seen(snapshots=tuple(taken), host=HOST, version=1, parts=parts)
+    return replace(changed, seen=seen, ran=1, ran_on=int(fate == "lives"))
 
 
 QUOTA = {"cpu.cfs_quota_us": "25000", "cpu.cfs_period_us": "100000"}
 SECOND = 1_000_000_000
 
 
-def turned(cores, seen="25000"):
-    files = {**QUOTA, "cpu.cfs_quota_us": seen}
+def turned(cores, shown="25000"):
+    files = {**QUOTA, "cpu.cfs_quota_us": shown}
     taken = [
         Snapshot(
             monotonic_ns=SECOND + at * SECOND // 10,
@@ -116,8 +120,8 @@ def turned(cores, seen="25000"):
         )
         for at in range(66)
     ]
-    evidence = Evidence(snapshots=tuple(taken), load=Load(command=(), exit_code=None, oom_killed=None), host=HOST)
-    return [Turned(cores=0.25, change=change(Limits(cpu_limit=0.25), {}, QUOTA), evidence=evidence)]
+    seen = Seen(snapshots=tuple(taken), host=HOST, version=1)
+    return [replace(change(Limits(cpu_limit=0.25), {}, QUOTA), seen=seen)]
 
 
 BOUND = {**memory(AFTER), "pids.max": "24", "cpu.cfs_quota_us": "100000", "cpu.cfs_period_us": "100000"}
@@ -127,16 +131,13 @@ def lasting(*, peak=48 * MIB, exit_code=137, most=24, refused=3, files=BOUND, fr
     limits = Limits(mem_limit=48 * MIB, memswap_limit=48 * MIB, pids_limit=24)
     hog = loaded(exit_code, int(exit_code == 137), memory_peak_bytes=peak, limits=files)
     forks = loaded(0, 0, pids_current=most, pids_max_events=refused, limits=files)
-    return Lasting(change=change(limits, {}, BOUND), memory=hog, pids=forks, frozen=frozen)
+    texts = {} if frozen is None else {lasting_cases.STATE: frozen}
+    return replace(change(limits, {}, BOUND), seen=replace(hog, texts=texts, parts={"forks": forks}))
 
 
 def crowded(ran=27, run_on=27, refused=5):
-    return Crowded(
-        change=change(Limits(pids_limit=10), {"pids.max": "96"}, {"pids.max": "10"}),
-        ran=frozenset(range(ran)),
-        run_on=frozenset(range(run_on)),
-        evidence=loaded(None, 0, pids_max_events=refused),
-    )
+    changed = change(Limits(pids_limit=10), {"pids.max": "96"}, {"pids.max": "10"})
+    return replace(changed, seen=loaded(None, 0, pids_max_events=refused), ran=ran, ran_on=run_on)
 
 
 LIFTED = {"peak": 132 * MIB, "exit_code": 0, "most": 51, "refused": 0}
@@ -144,9 +145,9 @@ RAISED = {**BOUND, **memory(str(256 * MIB))}
 
 OUTCOMES = {
     "quota: used as the update says": (57, turned(0.25), "HELD", None),
-    "quota: the old one is still in force": (57, turned(0.5, seen="50000"), "BROKEN", "BROKEN"),
+    "quota: the old one is still in force": (57, turned(0.5, shown="50000"), "BROKEN", "BROKEN"),
     "quota: the kernel's file is right, the load is not": (57, turned(0.5), "BROKEN", "BROKEN"),
-    "quota: the load is right, the kernel's file is not": (57, turned(0.25, seen="26000"), "BROKEN", None),
+    "quota: the load is right, the kernel's file is not": (57, turned(0.25, shown="26000"), "BROKEN", None),
     "below use: refused, and all is as before": (58, lowered(REFUSED, "lives", 70 * MIB), "HELD", None),
     "below use: accepted, and ended by the OOM killer": (
         58,

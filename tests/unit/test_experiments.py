@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from spawner_limits.conformance.seen import Seen
 from spawner_limits.conformance.share import Rivals
 from spawner_limits.experiments import accounts, cpu, memory, oom, sharing, stats, swap, swappiness
 from spawner_limits.experiments.accounts import Account
@@ -34,6 +35,11 @@ SECOND = 1_000_000_000
 
 def evidence(snapshots, exit_code=0):
     return Evidence(snapshots=tuple(snapshots), load=Load(command=(), exit_code=exit_code, oom_killed=None), host=HOST)
+
+
+def seen(snapshots, exit_code=0, version=1, **more):
+    load = Load(command=(), exit_code=exit_code, oom_killed=None)
+    return Seen(snapshots=tuple(snapshots), load=load, host=HOST, version=version, **more)
 
 
 # -- what docker stats sums up -----------------------------------------------------------------------------------
@@ -357,7 +363,7 @@ def contestants(shares, parts, weights, *, version=1, theirs=1.0):
             )
             for part, one in zip(got, weights, strict=True)
         )
-        return Rivals(taken=taken, cpus=1, idle=0.0, evidence=evidence(taken[0]))
+        return Rivals(taken=taken, cpus=1, idle=0.0, seen=seen(taken[0]))
 
     three, two = parts
     return sharing.Contestants(shares=shares, phases=(phase(SECOND, three), phase(7 * SECOND, (*two, 0.0))))
