@@ -10,21 +10,20 @@ from spawner_limits.clients.own_containers import RefusedError
 from spawner_limits.conformance import cpu, cpu_edges, share
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load
+from tests.kernel_files import SHARES, VERSIONS, both_versions
 
 SECOND = 1_000_000_000
 HOST = Host(cores=2, memory_bytes=1 << 34, swap_bytes=0, kernel="6.1", engine="Docker")
 LOAD = Load(command=(), exit_code=None, oom_killed=None)
-V1 = dict.fromkeys(("cpu", "cpuacct", "cpuset", "memory", "pids"), 1)
-V2 = dict.fromkeys(V1, 2)
 
 
-def evidence(seconds, cores, throttled=1.0, *, idle_cores=None, limits=None, versions=V1):
+def evidence(seconds, cores, throttled=1.0, *, idle_cores=None, limits=None, version=2):
     """Ten snapshots a second; the quota's period is 100 ms, and its CPU time is used at each one's start."""
     steps = range(round(seconds * 10) + 1)
     snapshots = tuple(
         Snapshot(
             monotonic_ns=SECOND + step * SECOND // 10,
-            versions=versions,
+            versions=VERSIONS[version],
             cpu_usage_ns=round(step * cores * SECOND / 10),
             nr_periods=step,
             nr_throttled=round(step * throttled),
@@ -110,26 +109,35 @@ def test_a_load_without_a_quota_has_power(read, outcome):
 
 RUNC = (
     "Docker can't start a container of image: failed to create shim task: OCI runtime create failed: runc create "
-    "failed: unable to start container process: error setting cgroup config for procHooks process: failed to write "
-    '"500": write /sys/fs/cgroup/cpu/docker/8207dd/cpu.cfs_quota_us: invalid argument: unknown'
+    "failed: unable to start container process: error setting cgroup config for procHooks process: failed to write {}: "
+    "invalid argument: unknown"
 )
+TAKEN = {
+    1: ('"500": write /sys/fs/cgroup/cpu/docker/8207dd/cpu.cfs_quota_us', "cpu.cfs_quota_us = 500"),
+    2: ('"500 100000": write /sys/fs/cgroup/docker/8207dd/cpu.max', "cpu.max = 500 100000"),
+}
 
 
-def test_of_a_runtimes_long_way_its_end_is_told():
-    """What a person can use; any other text stays as it is."""
-    assert cpu_edges.said(RefusedError(RUNC, "start")) == (
-        "at its start: the Linux kernel takes no cpu.cfs_quota_us = 500: invalid argument"
+@both_versions
+def test_of_a_runtimes_long_way_its_end_is_told(version):
+    """What a person can use."""
+    written, told = TAKEN[version]
+    assert cpu_edges.said(RefusedError(RUNC.format(written), "start")) == (
+        f"at its start: the Linux kernel takes no {told}: invalid argument"
     )
-    assert cpu_edges.said(RefusedError("Range of CPUs is from 0.01 to 2.00", "create")) == (
-        "Range of CPUs is from 0.01 to 2.00"
-    )
+
+
+def test_what_the_engine_says_itself_stays_as_it_is():
+    """Nothing of it is left out."""
+    told = "Range of CPUs is from 0.01 to 2.00"
+    assert cpu_edges.said(RefusedError(told, "create")) == told
 
 
 CHILDREN = {
-    "refused for the right reason": (cpu_edges._Child(refusal="x: invalid argument", evidence=None), "HELD"),
-    "refused for another": (cpu_edges._Child(refusal="no space left", evidence=None), "BROKEN"),
-    "accepted, and the parent wins": (cpu_edges._Child(refusal=None, evidence=evidence(6, 0.25)), "HELD"),
-    "accepted, and the child wins": (cpu_edges._Child(refusal=None, evidence=evidence(6, 0.3)), "BROKEN"),
+    "v1: refused for the right reason": (cpu_edges._Child(refusal="x: invalid argument", evidence=None), "HELD"),
+    "v1: refused for another": (cpu_edges._Child(refusal="no space left", evidence=None), "BROKEN"),
+    "v2: accepted, and the parent wins": (cpu_edges._Child(refusal=None, evidence=evidence(6, 0.25)), "HELD"),
+    "v2: accepted, and the child wins": (cpu_edges._Child(refusal=None, evidence=evidence(6, 0.3)), "BROKEN"),
 }
 
 
@@ -142,31 +150,41 @@ def test_a_parents_quota(child, outcome):
 # -- shares ------------------------------------------------------------------------------------------------------
 
 
-def rivals(*cores, weights=(2048, 1024, 1024), cpus=1, idle=0.0, file="cpu.shares", versions=V1):
+def rivals(*cores, weights=(79, 39, 39), cpus=1, idle=0.0, version=2):
     """Siblings that used so many cores each, in five seconds."""
     taken = tuple(
-        evidence(5, one, 0.0, limits={file: str(weight)}, versions=versions).snapshots
+        evidence(5, one, 0.0, limits={SHARES[version]: str(weight)}, version=version).snapshots
         for one, weight in zip(cores, weights, strict=False)
     )
     return share.Rivals(taken=taken, cpus=cpus, idle=idle, evidence=evidence(5, cores[0], 0.0))
 
 
-NEW = {"weights": (174, 100, 100), "file": "cpu.weight", "versions": V2}
-SHARES = {
-    "as asked": (rivals(0.5, 0.25, 0.25), ["HELD"] * 3),
-    "two percent off": (rivals(0.509, 0.2455, 0.2455), ["HELD"] * 3),
-    "three percent off": (rivals(0.516, 0.242, 0.242), ["BROKEN"] * 3),
-    "equal, though the weights are not": (rivals(0.333, 0.333, 0.333), ["BROKEN"] * 3),
-    "others had a tenth of the CPU": (rivals(0.45, 0.225, 0.225, idle=0.0), ["UNKNOWN"] * 3),
-    "the newer formula's weights": (rivals(0.4652, 0.2674, 0.2674, **NEW), ["HELD"] * 3),
-    "50 % is too much under the newer formula": (rivals(0.5, 0.25, 0.25, **NEW), ["BROKEN"] * 3),
-    "one has another weight than was asked": (
-        rivals(0.6, 0.2, 0.2, weights=(3072, 1024, 1024)), ["BROKEN", "HELD", "HELD"],
+V1 = {"weights": (2048, 1024, 1024), "version": 1}
+OLD = {"weights": (79, 39, 39)}
+"""by the runtime's formula before runc 1.3.2; the other: since then"""
+NEW = {"weights": (174, 100, 100)}
+CONTESTS = {
+    "v1: as asked": (rivals(0.5, 0.25, 0.25, **V1), ["HELD"] * 3),
+    "v1: two percent off": (rivals(0.509, 0.2455, 0.2455, **V1), ["HELD"] * 3),
+    "v1: three percent off": (rivals(0.516, 0.242, 0.242, **V1), ["BROKEN"] * 3),
+    "v1: equal, though the weights are not": (rivals(0.333, 0.333, 0.333, **V1), ["BROKEN"] * 3),
+    "v1: others had a tenth of the CPU": (rivals(0.45, 0.225, 0.225, **V1), ["UNKNOWN"] * 3),
+    "v1: one has another weight than was asked": (
+        rivals(0.6, 0.2, 0.2, weights=(3072, 1024, 1024), version=1), ["BROKEN", "HELD", "HELD"],
+    ),
+    "v2: the older formula's weights": (rivals(0.5032, 0.2484, 0.2484, **OLD), ["HELD"] * 3),
+    "v2: three percent off": (rivals(0.5185, 0.24075, 0.24075, **OLD), ["BROKEN"] * 3),
+    "v2: equal, though the weights are not": (rivals(0.333, 0.333, 0.333, **OLD), ["BROKEN"] * 3),
+    "v2: others had a tenth of the CPU": (rivals(0.4529, 0.22355, 0.22355, **OLD), ["UNKNOWN"] * 3),
+    "v2: the newer formula's weights": (rivals(0.4652, 0.2674, 0.2674, **NEW), ["HELD"] * 3),
+    "v2: 50 % is too much under the newer formula": (rivals(0.5, 0.25, 0.25, **NEW), ["BROKEN"] * 3),
+    "v2: one has another weight than was asked": (
+        rivals(0.6, 0.2, 0.2, weights=(117, 39, 39)), ["BROKEN", "HELD", "HELD"],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("read", "expected"), SHARES.values(), ids=SHARES)
+@pytest.mark.parametrize(("read", "expected"), CONTESTS.values(), ids=CONTESTS)
 def test_shares_are_the_kernels_weights(read, expected):
     """Each sibling against the two others, within 2 %."""
     assert [one for one, _ in outcomes(share.fair((2048, 1024, 1024), 0.02)(read))] == expected
@@ -193,15 +211,20 @@ def test_of_what_a_quota_leaves_the_others_have_halves():
     assert told == ["HELD", "BROKEN", "UNKNOWN"]
 
 
-def test_the_read_back_says_which_formula_it_was():
+READ_BACK = {
+    "v1": (1, 2048, "HELD", "2048"),
+    "v1, another": (1, 1024, "BROKEN", "1024"),
+    "v2, older": (2, 79, "HELD", "79 (the formula before runc 1.3.2 and crun 1.23)"),
+    "v2, newer": (2, 174, "HELD", "174 (the formula since runc 1.3.2 and crun 1.23)"),
+    "v2, another": (2, 100, "BROKEN", "100"),
+}
+
+
+@pytest.mark.parametrize(("version", "weight", "outcome", "seen"), READ_BACK.values(), ids=READ_BACK)
+def test_the_read_back_says_which_formula_it_was(version, weight, outcome, seen):
     """On v2 either is right."""
-    found = [share._judge_readback(rivals(1.0, weights=(weight,), file="cpu.weight", versions=V2))[0]
-             for weight in (79, 174, 100)]  # fmt: skip
-    assert [(one.outcome, one.seen) for one in found] == [
-        ("HELD", "79 (the formula before runc 1.3.2 and crun 1.23)"),
-        ("HELD", "174 (the formula since runc 1.3.2 and crun 1.23)"),
-        ("BROKEN", "100"),
-    ]
+    found = share._judge_readback(rivals(1.0, weights=(weight,), version=version))[0]
+    assert (found.outcome, found.seen) == (outcome, seen)
 
 
 def test_the_chart_goes_on_through_the_phases():
