@@ -11,23 +11,23 @@ from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
 from spawner_limits.report.plot import Point
 from spawner_limits.units import GIB, MIB
+from tests import kernel_files
+from tests.kernel_files import VERSIONS, both_versions
 
 HELD, BROKEN, UNKNOWN = Outcome.HELD, Outcome.BROKEN, Outcome.UNKNOWN
 HOST = Host(cores=2, memory_bytes=24 * GIB, swap_bytes=0, kernel="6.18", engine="Docker 20.10.24")
-V1 = dict.fromkeys(("cpu", "cpuacct", "cpuset", "memory", "pids"), 1)
-V2 = dict.fromkeys(V1, 2)
 MILLISECOND = 1_000_000
 CASES = {one.number: one for one in (*memory.CASES, *oom.CASES, *soft.CASES)}
 
 
-def snapshot(at_ms=0, *, versions=V1, current=10 * MIB, peak=None, oom_kill=0, **limits):
+def snapshot(at_ms=0, *, version=2, current=10 * MIB, peak=None, oom_kill=0, limits=None):
     return Snapshot(
         monotonic_ns=at_ms * MILLISECOND,
-        versions=versions,
+        versions=VERSIONS[version],
         memory_current_bytes=current,
         memory_peak_bytes=peak,
         oom_kill=oom_kill,
-        limits={name.replace("__", "."): text for name, text in limits.items()},
+        limits=limits or {},
     )
 
 
@@ -106,52 +106,56 @@ def test_31_draws_no_kill_that_did_not_come():
     assert plot.marks is None
 
 
-def peaked(peak, text):
-    read = evidence(
-        snapshot(peak=10 * MIB, memory__limit_in_bytes=text),
-        snapshot(9, peak=peak, oom_kill=1, memory__limit_in_bytes=text),
-    )
-    return Run(evidence=read, exit_code=137, alive=True)
+def peaked(version, peak, limit=LIMIT_BYTES):
+    limits = kernel_files.memory(version, limit)
+    first = snapshot(version=version, peak=10 * MIB, limits=limits)
+    last = snapshot(9, version=version, peak=peak, oom_kill=1, limits=limits)
+    return Run(evidence=evidence(first, last), exit_code=137, alive=True)
 
 
+@both_versions
 @pytest.mark.parametrize(
-    ("taken", "outcome", "under_load"),
+    ("peak", "limit", "outcome", "under_load"),
     named(
         {
-            "exactly the limit": (peaked(LIMIT_BYTES, "67108864"), HELD, HELD),
-            "a batch above on each of 2 CPUs": (peaked(LIMIT_BYTES + 128 * 4096, "67108864"), HELD, HELD),
-            "a byte more": (peaked(LIMIT_BYTES + 128 * 4096 + 1, "67108864"), BROKEN, BROKEN),
-            "not pressed": (peaked(60 * MIB, "67108864"), UNKNOWN, UNKNOWN),
-            "the file is wrong, the load no proof of it": (peaked(60 * MIB, "268435456"), BROKEN, UNKNOWN),
+            "exactly the limit": (LIMIT_BYTES, LIMIT_BYTES, HELD, HELD),
+            "a batch above on each of 2 CPUs": (LIMIT_BYTES + 128 * 4096, LIMIT_BYTES, HELD, HELD),
+            "a byte more": (LIMIT_BYTES + 128 * 4096 + 1, LIMIT_BYTES, BROKEN, BROKEN),
+            "not pressed": (60 * MIB, LIMIT_BYTES, UNKNOWN, UNKNOWN),
+            "the file is wrong, the load no proof of it": (60 * MIB, 256 * MIB, BROKEN, UNKNOWN),
         }
     ),
 )
-def test_32_a_peak_is_pressed_and_within(taken, outcome, under_load):
-    (verdict,) = CASES[32].judge(taken)
+def test_32_a_peak_is_pressed_and_within(version, peak, limit, outcome, under_load):
+    (verdict,) = CASES[32].judge(peaked(version, peak, limit))
     assert (verdict.outcome, verdict.under_load) == (outcome, under_load)
 
 
 READBACK = {
-    "v1, rounded down to a page": (30, snapshot(memory__limit_in_bytes="67108864"), HELD),
-    "v1, not rounded": (30, snapshot(memory__limit_in_bytes="67109864"), BROKEN),
-    "v1, taken away": (30, snapshot(memory__limit_in_bytes="9223372036854771712"), BROKEN),
-    "v1, not read": (30, snapshot(), UNKNOWN),
-    "v2": (30, snapshot(versions=V2, memory__max="67108864"), HELD),
-    "v2, taken away": (30, snapshot(versions=V2, memory__max="max"), BROKEN),
-    "a guarantee on v1": (43, snapshot(memory__soft_limit_in_bytes="33554432"), HELD),
-    "a guarantee on v2": (43, snapshot(versions=V2, memory__low="33554432"), HELD),
-    "a guarantee that was dropped": (43, snapshot(versions=V2, memory__low="0"), BROKEN),
+    "v1, rounded down to a page": (30, 1, {"memory.limit_in_bytes": "67108864"}, HELD),
+    "v1, not rounded": (30, 1, {"memory.limit_in_bytes": "67109864"}, BROKEN),
+    "v1, taken away": (30, 1, {"memory.limit_in_bytes": "9223372036854771712"}, BROKEN),
+    "v1, not read": (30, 1, {}, UNKNOWN),
+    "v2, rounded down to a page": (30, 2, {"memory.max": "67108864"}, HELD),
+    "v2, not rounded": (30, 2, {"memory.max": "67109864"}, BROKEN),
+    "v2, taken away": (30, 2, {"memory.max": "max"}, BROKEN),
+    "v2, not read": (30, 2, {}, UNKNOWN),
+    "v1, a guarantee": (43, 1, {"memory.soft_limit_in_bytes": "33554432"}, HELD),
+    "v1, a guarantee that was dropped": (43, 1, {"memory.soft_limit_in_bytes": "9223372036854771712"}, BROKEN),
+    "v2, a guarantee": (43, 2, {"memory.low": "33554432"}, HELD),
+    "v2, a guarantee that was dropped": (43, 2, {"memory.low": "0"}, BROKEN),
 }
 
 
-@pytest.mark.parametrize(("number", "read", "outcome"), named(READBACK))
-def test_30_43_the_files_say_what_was_asked(number, read, outcome):
-    assert outcomes(CASES[number].judge(evidence(read))) == [outcome]
+@pytest.mark.parametrize(("number", "version", "limits", "outcome"), named(READBACK))
+def test_30_43_the_files_say_what_was_asked(number, version, limits, outcome):
+    assert outcomes(CASES[number].judge(evidence(snapshot(version=version, limits=limits)))) == [outcome]
 
 
-def test_30_pages_of_64_kib_round_further():
-    read = evidence(snapshot(memory__limit_in_bytes=str(64 * MIB)), page_size_bytes=65536)
-    assert outcomes(CASES[30].judge(read)) == [HELD]
+@both_versions
+def test_30_pages_of_64_kib_round_further(version):
+    read = snapshot(version=version, limits=kernel_files.memory(version, 64 * MIB))
+    assert outcomes(CASES[30].judge(evidence(read, page_size_bytes=65536))) == [HELD]
 
 
 KILLS = {

@@ -22,6 +22,7 @@ from spawner_limits.conformance.swap import (
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load
 from spawner_limits.units import GIB, MIB
+from tests import kernel_files
 
 JUDGES = {case.number: case.judge for case in CASES}
 HOST = Host(cores=2, memory_bytes=GIB, swap_bytes=256 * MIB, kernel="6.18", engine="Docker 28.5.2")
@@ -29,7 +30,6 @@ V1 = Told(version=1, text=str(MEMORY), recorded=MEMORY, swap_limit=True, swap_by
 V2 = Told(version=2, text="0", recorded=MEMORY, swap_limit=True, engine_cgroup="/init", swap_bytes=256 * MIB)
 WARNING = "Your kernel does not support swap limit capabilities. Memory limited without swap."
 V2_ROOT = replace(V2, text="max", recorded=-1, swap_limit=False, engine_cgroup="/", warnings=(WARNING,))
-ENDLESS = "9223372036854771712"
 
 
 def run(exit_code, swap=0, peak=MEMORY, memsw=None, kills=None, version=1, limit=MEMORY):
@@ -41,7 +41,7 @@ def run(exit_code, swap=0, peak=MEMORY, memsw=None, kills=None, version=1, limit
         memory_peak_bytes=10 * MIB,
         swap_current_bytes=0,
         oom_kill=0,
-        limits={"memory.limit_in_bytes" if version == 1 else "memory.max": str(limit)},
+        limits={kernel_files.MEMORY[version]: str(limit)},
     )
     middle = replace(before, memory_current_bytes=peak, memory_peak_bytes=peak, swap_current_bytes=swap)
     after = replace(middle, memsw_peak_bytes=memsw, oom_kill=int(exit_code == 137) if kills is None else kills)
@@ -98,8 +98,8 @@ OUTCOMES = {
     "equal: the load was too small": (48, pressed(V1, 137, peak=MEMORY // 2), "UNKNOWN", None),
     "equal: nobody knows how the load ended": (48, pressed(V1, None), "UNKNOWN", None),
     "equal: the file is not there": (48, pressed(replace(V1, text=None), 137), "UNKNOWN", None),
-    "endless, v1": (49, replace(V1, text=ENDLESS, recorded=-1), "HELD", None),
-    "endless, v2": (49, replace(V2, text="max", recorded=-1), "HELD", None),
+    "endless, v1": (49, replace(V1, text=kernel_files.ENDLESS[1], recorded=-1), "HELD", None),
+    "endless, v2": (49, replace(V2, text=kernel_files.ENDLESS[2], recorded=-1), "HELD", None),
     "endless: limited all the same": (49, replace(V1, recorded=-1), "BROKEN", "BROKEN"),
     "total: one fits, one does not": (50, total(BOTH, FITS, EXCEEDS), "HELD", None),
     "total: both live": (50, total(BOTH, FITS, run(0, swap=70 * MIB, memsw=134 * MIB)), "BROKEN", "BROKEN"),
