@@ -13,25 +13,38 @@ from spawner_limits.conformance.seen import Seen
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.evidence import Evidence, Host, Load
 from spawner_limits.units import GIB, MIB
+from tests.kernel_files import VERSIONS
 
 JUDGES = {case.number: case.judge for case in CASES}
 HOST = Host(cores=2, memory_bytes=GIB, swap_bytes=0, kernel="6.18", engine="Docker 28.5.2")
 BYTES, WRITES = KNOBS
 DEVICE = "254:0"
+OTHERS = "8:0 rbps=max wbps=5 riops=max wiops=5\n"
+LIMITED = {
+    (1, BYTES): "254:0 1048576",
+    (1, WRITES): "254:0 20",
+    (2, BYTES): f"{OTHERS}254:0 rbps=max wbps=1048576 riops=max wiops=max",
+    (2, WRITES): f"{OTHERS}254:0 rbps=max wbps=max riops=max wiops=20",
+}
+"""as asked: the texts of v1's file for each, and of v2's for both"""
 
 
 def crowd(*counts, refused=0, limit=PIDS):
     """Evidence of a load that had so many processes at each moment."""
     taken = [
-        Snapshot(monotonic_ns=at, versions={"pids": 1}, pids_current=count, pids_max_events=0)
+        Snapshot(monotonic_ns=at, versions=VERSIONS[2], pids_current=count, pids_max_events=0)
         for at, count in enumerate(counts)
     ]
     last = replace(taken[-1], pids_max_events=refused, limits={"pids.max": str(limit)})
     return Evidence(snapshots=(*taken, last), load=Load(command=(), exit_code=0, oom_killed=None), host=HOST)
 
 
-def written(per_second, seconds=7.0, knob=BYTES, text="254:0 1048576", version=1):
-    """Samples of a count that rises evenly, after a second in which nothing was written and before another one."""
+def written(version, per_second, seconds=7.0, knob=BYTES, text=None):
+    """Samples of a count that rises evenly, after a second in which nothing was written and before another one.
+
+    `text`: of the limit's file, if not as asked.
+    """
+    text = LIMITED[version, knob] if text is None else text
     rising = [(1 + at / 10, round(per_second * at / 10)) for at in range(round(seconds * 10) + 1)]
     samples = ((0.0, 0), *rising, (rising[-1][0] + 1, rising[-1][1]))
     return [Written(knob=knob, version=version, device=DEVICE, text=text, samples=samples)]
@@ -54,7 +67,6 @@ def killed(exit_code, kills, version, **more):
 
 
 WARNING = "Your kernel does not support OomKillDisable. OomKillDisable discarded."
-IO_MAX = "8:0 rbps=max wbps=5 riops=max wiops=max\n254:0 rbps=max wbps=1048576 riops=max wiops=max"
 
 OUTCOMES = {
     "processes: full, and then refused": (53, crowd(3, 20, PIDS, PIDS, refused=4), "HELD", None),
@@ -75,33 +87,43 @@ OUTCOMES = {
     "processes: the load was too small": (53, crowd(3, 20), "UNKNOWN", None),
     "processes: the kernel shows another limit": (53, crowd(3, PIDS, refused=4, limit=33), "BROKEN", None),
     "threads: full, and then refused": (54, crowd(3, PIDS, refused=1), "HELD", None),
-    "disk: as much as it may": (55, written(MIB), "HELD", None),
-    "disk: the smallest rate that counts": (55, written(MIB * 0.9 + 1), "HELD", None),
-    "disk: 11 % too much": (55, written(MIB * 1.11), "BROKEN", "BROKEN"),
-    "disk: too much, in a short time": (55, written(100 * MIB, seconds=0.5), "BROKEN", "BROKEN"),
-    "disk: as much as it may, but not for long": (55, written(MIB, seconds=4.0), "UNKNOWN", None),
-    "disk: slower than the limit": (55, written(MIB // 2), "UNKNOWN", None),
-    "disk: nothing was written": (55, written(0), "UNKNOWN", None),
-    "disk: the kernel shows another limit": (55, written(MIB, text="254:0 2097152"), "BROKEN", None),
-    "disk: the kernel limits another disk": (55, written(MIB, text="8:0 1048576"), "BROKEN", None),
-    "disk: writes": (55, written(20, knob=WRITES, text="254:0 20"), "HELD", None),
-    "disk, v2": (55, written(MIB, text=IO_MAX, version=2), "HELD", None),
-    "disk, v2: no limit": (55, written(MIB, text="", version=2), "BROKEN", None),
-    "no OOM killer: it waits": (56, stuck(), "HELD", None),
-    "no OOM killer: it was killed": (
+    "no OOM killer, v1: it waits": (56, stuck(), "HELD", None),
+    "no OOM killer, v1: it was killed": (
         56,
         stuck(kills=1, control="oom_kill_disable 0\nunder_oom 0", state="ended"),
         "BROKEN",
         "BROKEN",
     ),
-    "no OOM killer: another one was killed": (56, stuck(kills=1), "BROKEN", "BROKEN"),
-    "no OOM killer: it sleeps, which needs no memory": (56, stuck(state="S"), "BROKEN", "BROKEN"),
-    "no OOM killer: a signal did not end it": (56, stuck(exit_code=None), "UNKNOWN", None),
+    "no OOM killer, v1: another one was killed": (56, stuck(kills=1), "BROKEN", "BROKEN"),
+    "no OOM killer, v1: it sleeps, which needs no memory": (56, stuck(state="S"), "BROKEN", "BROKEN"),
+    "no OOM killer, v1: a signal did not end it": (56, stuck(exit_code=None), "UNKNOWN", None),
     "no OOM killer, v2: discarded with a warning": (56, discarded(WARNING), "HELD", None),
     "no OOM killer, v2: discarded in silence": (56, discarded(), "BROKEN", "BROKEN"),
     "no OOM killer, v2: recorded all the same": (56, discarded(WARNING, recorded=True), "BROKEN", "BROKEN"),
     "no OOM killer, v2: the load lived": (56, discarded(WARNING, kills=0, exit_code=0), "BROKEN", "BROKEN"),
 }
+
+
+def disk(version):
+    """What was written by a load whose container may write a MiB a second, on a host with this version of cgroups."""
+    other = {1: "254:0 2097152", 2: f"{OTHERS}254:0 rbps=max wbps=2097152 riops=max wiops=max"}[version]
+    elsewhere = {1: "8:0 1048576", 2: "8:0 rbps=max wbps=1048576 riops=max wiops=max"}[version]
+    return {
+        "as much as it may": (written(version, MIB), "HELD", None),
+        "the smallest rate that counts": (written(version, MIB * 0.9 + 1), "HELD", None),
+        "11 % too much": (written(version, MIB * 1.11), "BROKEN", "BROKEN"),
+        "too much, in a short time": (written(version, 100 * MIB, seconds=0.5), "BROKEN", "BROKEN"),
+        "as much as it may, but not for long": (written(version, MIB, seconds=4.0), "UNKNOWN", None),
+        "slower than the limit": (written(version, MIB // 2), "UNKNOWN", None),
+        "nothing was written": (written(version, 0), "UNKNOWN", None),
+        "the kernel shows another limit": (written(version, MIB, text=other), "BROKEN", None),
+        "the kernel limits another disk": (written(version, MIB, text=elsewhere), "BROKEN", None),
+        "the kernel shows no limit": (written(version, MIB, text=""), "BROKEN", None),
+        "writes": (written(version, 20, knob=WRITES), "HELD", None),
+    }
+
+
+OUTCOMES |= {f"disk, v{version}: {name}": (55, *row) for version in VERSIONS for name, row in disk(version).items()}
 
 
 def worst(outcomes):

@@ -11,38 +11,16 @@ import pytest
 
 from spawner_limits.bench.guard import Guard
 from spawner_limits.kernel import processes
-from spawner_limits.kernel.cgroups import CONTROLLERS, Cgroup, Whereabouts
+from spawner_limits.kernel.cgroups import Whereabouts
 from spawner_limits.kernel.snapshot import Snapshot
-
-TOP = Path("/sys/fs/cgroup")
+from tests import kernel_files
 
 
 @pytest.fixture
 def cgroup():
-    """A cgroup of this machine's own Linux kernel, in each hierarchy; needs root."""
-    versions = {name: 1 if (TOP / name / "cgroup.procs").is_file() else 2 for name in CONTROLLERS}
-    name = f"spawner-limits-test-guard-{os.getpid()}"
-    directories = {at: (TOP / at if version == 1 else TOP) / name for at, version in versions.items()}
-    for directory in set(directories.values()):
-        directory.mkdir()
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            if (directory / file).exists() and (directory.parent / file).exists():
-                (directory / file).write_text((directory.parent / file).read_text())
-    yield Cgroup(directories=directories, versions=versions, unified=None)
-    for directory in set(directories.values()):
-        for below in (*directory.glob("*/"), directory):
-            remove(below)
-
-
-def remove(directory):
-    """Once the Linux kernel has noticed that its processes ended."""
-    end = time.monotonic() + 10
-    while directory.is_dir():
-        try:
-            directory.rmdir()
-        except OSError:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    """A cgroup of this machine's own Linux kernel; needs root."""
+    with kernel_files.made(f"spawner-limits-test-guard-{os.getpid()}") as made:
+        yield made
 
 
 @pytest.fixture
@@ -82,9 +60,7 @@ def test_what_stays_is_no_stray(cgroup, process):
     below = [directory / "below" for directory in set(cgroup.directories.values())]
     for directory in below:
         directory.mkdir()
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            if (directory / file).exists():
-                (directory / file).write_text((directory.parent / file).read_text())
+        kernel_files.lend_cpus(directory)
     move(inside(process)[0], below)
     guard.look(taken(2))
     assert guard.strays == {}

@@ -13,11 +13,12 @@ from spawner_limits.proof.evidence import Evidence, Load, Outcome
 from spawner_limits.proof.judge import judge
 from spawner_limits.proof.tolerances import CPU, OVER, REACHED, SATURATED, SHARE, THROTTLED
 from spawner_limits.units import GIB, MIB
-from tests.unit.test_judge import FILES_V1, FILES_V2, HOST, LIMITS, SECOND, V1, V2, contest, series
+from tests import kernel_files
+from tests.unit.test_judge import HOST, HOSTS, LIMITS, SECOND
 
 LOAD = Load(command=("load",), exit_code=0, oom_killed=False)
 LIMIT = GIB
-VERSIONS = st.sampled_from([(V1, FILES_V1), (V2, FILES_V2)])
+CGROUPS = st.sampled_from(sorted(HOSTS)).map(HOSTS.get)
 
 
 def verdicts(snapshots, limits=LIMITS, host=HOST, **more):
@@ -28,7 +29,6 @@ def verdicts(snapshots, limits=LIMITS, host=HOST, **more):
 @st.composite
 def loads(draw):
     """A load of a constant appetite, honest or not, on a container that had a life before."""
-    versions, files = draw(VERSIONS)
     before = {
         "memory_peak_bytes": draw(st.integers(0, 2 * LIMIT)),
         "oom_kill": draw(st.integers(0, 3)),
@@ -36,12 +36,10 @@ def loads(draw):
     }
     memory = draw(st.one_of(st.integers(0, int(1.2 * LIMIT)), st.sampled_from([LIMIT, LIMIT - 4096, LIMIT + 4096])))
     processes, kills, refused = draw(st.integers(1, 300)), draw(st.integers(0, 2)), draw(st.integers(0, 3))
-    taken = series(
+    taken = draw(CGROUPS).series(
         draw(st.sampled_from([3.0, 8.0, 12.0])),
         cores=draw(st.floats(0, 2)),
         throttled=draw(st.sampled_from([0.0, 0.5, 1.0])),
-        versions=versions,
-        files=files,
     )
     begins = [
         replace(one, memory_peak_bytes=max(before["memory_peak_bytes"], one.memory_current_bytes),
@@ -144,55 +142,61 @@ def test_a_file_alone_breaks_nothing_by_its_load(taken):
 
 @settings(max_examples=200, deadline=None)
 @given(
+    cgroups=CGROUPS,
     cores=st.sampled_from([2, 8, 64]),
     limit=st.floats(0.01, 1.9),
     times=st.floats(0.5, 3),
     seconds=st.sampled_from([8, 30, 90]),
 )
-def test_a_quota_that_is_held_was_not_passed(cores, limit, times, seconds):
+def test_a_quota_that_is_held_was_not_passed(cgroups, cores, limit, times, seconds):
     """On few CPUs and on many, for large quotas and small: what is HELD was within its tolerance over the press."""
     assume(limit < cores)
-    files = FILES_V1 | {"cpu.cfs_quota_us": str(round(limit * 100_000))}
-    found = verdicts(
-        series(seconds, cores=limit * times, files=files), Limits(cpu_limit=limit), replace(HOST, cores=cores)
-    )
+    files = cgroups.files | kernel_files.quota(cgroups.version, limit)
+    taken = cgroups.series(seconds, cores=limit * times, files=files)
+    found = verdicts(taken, Limits(cpu_limit=limit), replace(HOST, cores=cores))
     if found["cpu_limit"].outcome is Outcome.HELD:
         assert times <= 1 + CPU + 0.001
 
 
+DUE = {1: 2048 / (2048 + 1024), 2: 79 / (79 + 39)}
+"""the share of 2048 against 1024, by the Linux kernel's weights"""
+
+
 @settings(max_examples=200, deadline=None)
 @given(
+    cgroups=CGROUPS,
     mine=st.floats(0.6, 0.75),
     theirs=st.floats(0.2, 0.45),
     here=st.tuples(st.floats(0, 0.1), st.floats(0, 0.1)),
     elsewhere=st.tuples(*[st.one_of(st.just(0.0), st.floats(0, 0.1))] * 2),
 )
-def test_shares_that_are_held_were_contested(mine, theirs, here, elsewhere):
+def test_shares_that_are_held_were_contested(cgroups, mine, theirs, here, elsewhere):
     """The CPU was the loads', and its share was the weights', wherever the others ran; and BROKEN it was not that."""
     assume(mine + theirs <= 1)
     used, other = mine + elsewhere[0], theirs + elsewhere[1]
     assume(here[0] <= mine and here[1] <= theirs)
-    files = FILES_V1 | {"cpu.shares": "2048"}
+    files = cgroups.files | kernel_files.shares(cgroups.version, 2048)
+    due = DUE[cgroups.version]
     others = tuple(5 * (one + two) for one, two in zip(here, elsewhere, strict=True))
-    one = replace(contest(mine=used / (used + other), busy=used + other), others_s=others)
-    found = verdicts(series(files=files), Limits(cpu_shares=2048), contest=one)["cpu_shares"]
-    right = abs(mine / (mine + theirs) - 2 / 3) - SHARE * 2 / 3
+    one = replace(cgroups.contest(mine=used / (used + other), busy=used + other), others_s=others)
+    found = verdicts(cgroups.series(files=files), Limits(cpu_shares=2048), contest=one)["cpu_shares"]
+    right = abs(mine / (mine + theirs) - due) - SHARE * due
     if found.outcome is Outcome.HELD:
         assert mine + theirs >= SATURATED - 1e-6
         assert right <= 1e-6
     if found.outcome is Outcome.BROKEN:
         share = mine / (mine + theirs)
         assert right > -1e-6
-        assert not 2 / 3 * (1 - elsewhere[0]) <= share <= 2 / 3 + elsewhere[1] / 3
+        assert not due * (1 - elsewhere[0]) <= share <= due + elsewhere[1] * (1 - due)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.floats(0.5, 2), st.integers(0, 6))
-def test_a_set_that_is_held_was_wanted_by_more(cores, threads):
+@given(CGROUPS, st.floats(0.5, 2), st.integers(0, 6))
+def test_a_set_that_is_held_was_wanted_by_more(cgroups, cores, threads):
     """More ran than the set has CPUs, and no more was used than they have."""
     taken = [
         replace(one, runnable=None if step % 5 else threads, limits=one.limits and {"cpuset.cpus": "0"})
-        for step, one in enumerate(series(cores=cores))
+        for step, one in enumerate(cgroups.series(cores=cores))
     ]
     if verdicts(taken, Limits(cpuset_cpus="0"))["cpuset_cpus"].outcome is Outcome.HELD:
         assert threads > 1

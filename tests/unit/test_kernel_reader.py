@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +14,7 @@ from spawner_limits.kernel.cgroups import CONTROLLERS, Cgroup, find
 from spawner_limits.kernel.counter_file import CounterFile
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests import kernel_files
 
 DATA = Path(__file__).parents[1] / "data"
 PIDS = {"v1": 292, "hybrid": 12852, "v2": 284}
@@ -280,27 +276,10 @@ def test_gone_before_it_was_opened(tmp_path: Path) -> None:
     assert found.unread["oom_kill"] == "memory.oom_control: its cgroup is gone: the container has ended"
 
 
-@contextmanager
-def real_cgroup() -> Iterator[Cgroup]:
-    """A cgroup of this machine's own Linux kernel, without processes; needs root."""
-    top = Path("/sys/fs/cgroup")
-    versions = {name: 1 if (top / name / "cgroup.procs").is_file() else 2 for name in CONTROLLERS}
-    name = f"spawner-limits-test-{os.getpid()}"
-    directories = {at: (top / at if version == 1 else top) / name for at, version in versions.items()}
-    try:
-        for directory in directories.values():
-            directory.mkdir(exist_ok=True)
-        yield Cgroup(directories=directories, versions=versions, unified=None)
-    finally:
-        for directory in set(directories.values()):
-            if directory.is_dir():
-                directory.rmdir()
-
-
 @pytest.mark.parametrize("restarted", [False, True])
 def test_gone_while_it_was_open(*, restarted: bool) -> None:
     """When a real cgroup is removed under an open reader, each counter says so, also once one of its name is back."""
-    with real_cgroup() as cgroup, Reader(cgroup, clock=at_seven) as reader:
+    with kernel_files.made(f"spawner-limits-test-{os.getpid()}") as cgroup, Reader(cgroup, clock=at_seven) as reader:
         alive = reader.read_limits()
         for directory in set(cgroup.directories.values()):
             directory.rmdir()
