@@ -18,7 +18,7 @@ from spawner_limits.conformance.loads import (
     under,
 )
 from spawner_limits.conformance.setting import Setting, made
-from spawner_limits.engines.docker import disagreements, translate
+from spawner_limits.engines.docker import mismatches, translate
 from spawner_limits.proof.claims import claim, exactly
 from spawner_limits.proof.tolerances import REACHED
 from spawner_limits.units import MIB
@@ -57,7 +57,7 @@ def _press_inspect(bench: Bench, changes: Mapping[str, int]) -> tuple[str, ...]:
     with bench.container(**ask) as subject:
         if changes and (error := subject.update(**changes)):
             raise CannotError(f"docker update is refused: {error}")
-        return disagreements(ask, subject.inspected["HostConfig"])
+        return mismatches(ask, subject.inspected["HostConfig"])
 
 
 def judge_inspect(differing: Sequence[str]) -> list[Verdict]:

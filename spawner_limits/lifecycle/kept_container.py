@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.engines.docker import RIVALS, disagreement, host_config
+from spawner_limits.engines.docker import CONFLICTS, PAIRS, ROWS, TABLE, host_config, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spawner_limits.engines.enforcement import Enforcement
 
-_FIXED = frozenset({"MemorySwappiness"})
-"""keys of `HostConfig` that `docker update` does not take"""
+_FIXED = frozenset(row.inspect for row in TABLE if not row.live)
+_PAIRS = tuple((ROWS[first].inspect, ROWS[then].inspect) for first, then in PAIRS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,15 +32,12 @@ def renewal(wanted: Enforcement, asked: Mapping[str, Any]) -> Renewal:
     """What brings a container that is not running to `wanted`. `asked`: its `HostConfig`, what counts at its start."""
     whole = host_config(wanted.ask)
     differs = {key: value for key, value in whole.items() if asked.get(key) != value}
-    rivals = [key for option, key in RIVALS.items() if option in wanted.ask and asked.get(key)]
-    stuck = [disagreement(key, asked, whole) for key in differs if key in _FIXED]
-    told = tuple(disagreement(key, asked, whole) for key in differs)
+    rivals = [key for option, key in CONFLICTS.items() if option in wanted.ask and asked.get(key)]
+    stuck = [mismatch(key, asked, whole) for key in differs if key in _FIXED]
+    told = tuple(mismatch(key, asked, whole) for key in differs)
     if rivals or stuck:
         return Renewal(told={}, cannot="; ".join((*stuck, *(f"{key} is set" for key in rivals))))
     return Renewal(told=_with_pairs(differs, whole), changes=told)
-
-
-_PAIRS = (("Memory", "MemorySwap"), ("CpuPeriod", "CpuQuota"))
 
 
 def _with_pairs(differs: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:

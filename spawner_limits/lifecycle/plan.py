@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from spawner_limits.engines.docker import (
     INSPECT,
-    TABLE,
+    PAIRS,
+    ROWS,
     allows_no_swap,
     host_config,
     may_get_swap,
-    released,
     translate,
+    with_resets,
 )
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.errors import RequestError
 from spawner_limits.lifecycle.attest import Difference, attest
-from spawner_limits.limits import tell
+from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import Request
 from spawner_limits.units import format_cores, format_size
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from spawner_limits.policy.model import Policy
 
 _REQUEST = "request"
-_OPTIONS = {row.field: row.option for row in TABLE}
 _SWAP = "memswap_limit"
 _SWAP_KEY = INSPECT[_SWAP]
 _SWAP_RECORD = f"HostConfig.{_SWAP_KEY}"
@@ -163,13 +163,14 @@ def enforce(entitlement: Entitlement, machine: Machine, asked: Mapping[str, Any]
     `asked`: `HostConfig` of the container, what the engine was asked for at last.
     """
     given = translate(entitlement.limits, version=machine.cgroup_version, page_size_bytes=machine.page_size_bytes)
-    return released(given, asked, cpus=machine.cpus, page_size_bytes=machine.page_size_bytes)
+    return with_resets(given, asked, cpus=machine.cpus, page_size_bytes=machine.page_size_bytes)
 
 
 def _step(
     expectation: Expectation, differences: tuple[Difference, ...], shown: Snapshot, enforcement: Enforcement
 ) -> Step:
-    obstacle = _OBSTACLES.get(expectation.field, _none) if _OPTIONS[expectation.field] in enforcement.ask else _never
+    row = ROWS[expectation.field]
+    obstacle = _OBSTACLES.get(row.field, _none) if row.live and row.option in enforcement.ask else _never
     how, why = obstacle(expectation, shown)
     return Step(
         field=expectation.field,
@@ -181,7 +182,7 @@ def _step(
     )
 
 
-_SIZES = frozenset({"mem_limit", "memswap_limit", "mem_guarantee"})
+_SIZES = frozenset(name for name, field in FIELDS.items() if field.unit == "bytes")
 _ENDLESS = 1 << 62
 """bytes: what the Linux kernel's v1 files say above this is no limit"""
 
@@ -268,18 +269,11 @@ def _processes(expectation: Expectation, shown: Snapshot) -> tuple[How, str]:
 _OBSTACLES: Mapping[str, Callable[[Expectation, Snapshot], tuple[How, str]]] = {
     "mem_limit": _memory,
     "memswap_limit": _memory_and_swap,
-    "mem_swappiness": _never,
     "pids_limit": _processes,
 }
 
 
 # -- what the engine is then told ----------------------------------------------------------------------------------
-
-_PARTS: Sequence[frozenset[str]] = (
-    # memory above the old memory + swap is refused unless both are sent; a quota counts by its period
-    frozenset({"mem_limit", "memswap_limit"}),
-    frozenset({"cpu_limit", "cpu_period"}),
-)
 
 
 def changes(one: Plan, *, force: bool = False) -> tuple[dict[str, Any], ...]:
@@ -292,9 +286,9 @@ def changes(one: Plan, *, force: bool = False) -> tuple[dict[str, Any], ...]:
 
 
 def _part(field: str) -> frozenset[str]:
-    return next((part for part in _PARTS if field in part), frozenset({field}))
+    return next((frozenset(pair) for pair in PAIRS if field in pair), frozenset({field}))
 
 
 def _told(part: frozenset[str], enforcement: Enforcement) -> dict[str, Any]:
-    wanted = {_OPTIONS[field] for field in part}
+    wanted = {ROWS[field].option for field in part}
     return host_config({option: value for option, value in enforcement.ask.items() if option in wanted})

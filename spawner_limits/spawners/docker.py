@@ -15,7 +15,7 @@ from traitlets import Bool, Integer, Unicode
 
 import docker
 from spawner_limits.engines import labels
-from spawner_limits.engines.docker import RIVALS, disagreement, disagreements, host_config, translate
+from spawner_limits.engines.docker import CONFLICTS, host_config, mismatch, mismatches, translate
 from spawner_limits.engines.enforcement import shares_told
 from spawner_limits.limits import tell
 from spawner_limits.policy.capacity import RETRY_S, room
@@ -184,7 +184,7 @@ class LimitedDockerSpawner(
         if method != "create_container":
             return super().docker(method, *args, **kwargs)
         kwargs["labels"] = {**(kwargs.get("labels") or {}), **self._labels()}
-        if wrong := disagreements(self._enforced().ask, kwargs["host_config"]):
+        if wrong := mismatches(self._enforced().ask, kwargs["host_config"]):
             raise self.refusal(f"The hub's configuration would change a limit: {'; '.join(wrong)}", reason="override")
         return asyncio.ensure_future(self._created(super().docker(method, *args, **kwargs)))
 
@@ -222,11 +222,11 @@ class LimitedDockerSpawner(
         said = self.client.create_host_config(**theirs)
         wanted, policy = host_config(ask), self._host_config_of_policy()
         wrong = [
-            disagreement(key, said, wanted)
+            mismatch(key, said, wanted)
             for key, ours in wanted.items()
             if key in said and said[key] not in (ours, policy.get(key))
         ]
-        wrong += [f"{key} is {said[key]!r}" for option, key in RIVALS.items() if option in ask and said.get(key)]
+        wrong += [f"{key} is {said[key]!r}" for option, key in CONFLICTS.items() if option in ask and said.get(key)]
         if wrong:
             fact = f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}"
             raise self.refusal(fact, reason="override", remedy=_REMEDY)
