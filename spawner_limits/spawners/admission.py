@@ -18,7 +18,7 @@ import docker.errors
 from spawner_limits.engines import labels
 from spawner_limits.lifecycle.records import usual
 from spawner_limits.lifecycle.servers import last_applied
-from spawner_limits.policy.capacity import Full, Holding, Machine, full
+from spawner_limits.policy.capacity import Allocation, Machine, NoCapacity, admit
 from spawner_limits.policy.entitlement import Entitlement
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _STARTING_S = 300
 class FullError(Exception):
     """There is no room for a server; `full` says why."""
 
-    def __init__(self, full: Full) -> None:
+    def __init__(self, full: NoCapacity) -> None:
         self.full = full
         super().__init__(full.fact)
 
@@ -48,7 +48,7 @@ class Places:
     def __init__(self, aside: Aside) -> None:
         """Nothing is asked yet."""
         self._aside = aside
-        self._kept: dict[str, Holding] = {}
+        self._kept: dict[str, Allocation] = {}
         """container → what was promised to it and can't be seen yet"""
         self._lock = asyncio.Lock()
 
@@ -60,7 +60,7 @@ class Places:
         info = await self._aside.run(lambda _client: self._aside.info)
         return Machine(memory_bytes=int(info["MemTotal"]), cores=int(info["NCPU"]))
 
-    async def holdings(self) -> tuple[Holding, ...]:
+    async def holdings(self) -> tuple[Allocation, ...]:
         """Who holds what now, also the servers that are being started. Errors as `machine`."""
         seen = {one.container: one for one in await self._aside.run(look)}
         return tuple((self._kept | seen).values())
@@ -73,8 +73,8 @@ class Places:
             return
         machine = await self.machine()
         async with self._lock:
-            _check(full(entitlement, container, host, machine, await self.holdings()))
-            self._kept[container] = Holding.of(container, entitlement)
+            _check(admit(entitlement, container, host, machine, await self.holdings()))
+            self._kept[container] = Allocation.of(container, entitlement)
         try:
             yield
         finally:
@@ -84,17 +84,17 @@ class Places:
         """Look again, now that the container can be seen by other hubs. FullError where they left no room."""
         if host is not None or entitlement.servers:
             seen = await self._aside.run(look)
-            _check(full(entitlement, container, host, await self.machine(), seen))
+            _check(admit(entitlement, container, host, await self.machine(), seen))
 
 
-def _check(found: Full | None) -> None:
+def _check(found: NoCapacity | None) -> None:
     if found is not None:
         raise FullError(found)
 
 
 def look(
     client: APIClient, *, now: Callable[[], float] = time.time, records: Records | None = None
-) -> tuple[Holding, ...]:
+) -> tuple[Allocation, ...]:
     """What each container holds that carries an entitlement, and runs or is about to. `now`: seconds since 1970."""
     records = records or usual()
     wanted = {"label": labels.ENTITLEMENT, "status": [*_RUNS, "created"]}
@@ -104,22 +104,22 @@ def look(
     return tuple(holding for one in live if (holding := _holding(client, one, records)) is not None)
 
 
-def _holding(client: APIClient, listed: dict[str, Any], records: Records) -> Holding | None:
+def _holding(client: APIClient, listed: dict[str, Any], records: Records) -> Allocation | None:
     name = listed["Names"][0].removeprefix("/")
     try:
         given = Entitlement.from_json(listed["Labels"][labels.ENTITLEMENT])
-        return Holding.of(name, last_applied(listed["Id"], records) or given)
+        return Allocation.of(name, last_applied(listed["Id"], records) or given)
     except ValueError:  # of another version, or not ours: its limits are read, as nobody may hold without being counted
         return _inspected(client, listed, name)
 
 
-def _inspected(client: APIClient, listed: dict[str, Any], name: str) -> Holding | None:
+def _inspected(client: APIClient, listed: dict[str, Any], name: str) -> Allocation | None:
     try:
         config = client.inspect_container(listed["Id"])["HostConfig"]
     except docker.errors.NotFound:
         return None
     quota, period = config.get("CpuQuota") or 0, config.get("CpuPeriod") or 100_000
-    return Holding(
+    return Allocation(
         container=name,
         user=str(listed["Labels"].get(labels.USER, "")),
         server=str(listed["Labels"].get(labels.SERVER, "")),
