@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spawner_limits.policy.parse import load
-from spawner_limits.policy.reload import Standing
+from spawner_limits.policy.reload import PolicyFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,19 +49,19 @@ def reloaded(path: Path) -> dict[str, list[float]]:
 
 
 async def _reloaded(path: Path) -> dict[str, list[float]]:
-    standing = Standing(path)
-    standing.refresh()
+    policy_file = PolicyFile(path)
+    policy_file.refresh()
     counting, _ = await _held_up(_count, _COUNTING_S)
-    rounds = [await _held_up(_refresh, standing) for _ in range(RELOADS)]
+    rounds = [await _held_up(_refresh, policy_file) for _ in range(RELOADS)]
     return {"held_up_s": [held for held, _ in rounds], "took_s": [took for _, took in rounds], "counting_s": [counting]}
 
 
-def _refresh(standing: Standing) -> None:
-    os.utime(standing.path)
+def _refresh(policy_file: PolicyFile) -> None:
+    os.utime(policy_file.path)
     # by its id: whoever keeps the old policy has it freed at one go, and so holds up the loop
-    before = id(standing.state)
-    if id(standing.refresh()) == before or not standing.state.is_current:
-        raise RuntimeError(f"{standing.path}: not read again")
+    before = id(policy_file.state)
+    if id(policy_file.refresh()) == before or not policy_file.state.is_current:
+        raise RuntimeError(f"{policy_file.path}: not read again")
 
 
 def _count(seconds: float) -> None:

@@ -25,7 +25,7 @@ from spawner_limits.clients.engine import (
     entitlement_of,
 )
 from spawner_limits.engines import labels
-from spawner_limits.engines.docker import INSPECT, RIVALS
+from spawner_limits.engines.docker import CONFLICTS, INSPECT
 from spawner_limits.errors import UnreachableError
 from spawner_limits.kernel.cgroups import find
 from spawner_limits.kernel.reader import Reader
@@ -43,7 +43,7 @@ _REMOVED_S = 30
 """for the engine to remove what is to go with its end"""
 _FRACTION = 6
 """digits of a second that Python keeps; engines write nine"""
-_ASKED = (*INSPECT.values(), *RIVALS.values())
+_ASKED = (*INSPECT.values(), *CONFLICTS.values())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spawner_limits.conformance.case import CannotError, Case, Group
 from spawner_limits.conformance.loads import EVERY, HOG, LONG_S, limited, pressed, under
 from spawner_limits.conformance.setting import Setting, kernel_file, made, read, rewrite
-from spawner_limits.engines.docker import disagreements, translate
+from spawner_limits.engines.docker import mismatches, translate
 from spawner_limits.limits import Limits
 from spawner_limits.proof.claims import claim, exactly, measured
 from spawner_limits.proof.series import counter_file
@@ -43,7 +43,7 @@ def _updated(bench: Bench, **changes: Any) -> Seen:
 def as_asked(seen: Seen) -> Verdict:
     """What the engine keeps is what it was asked."""
     ask = translate(EVERY, version=seen.version, page_size_bytes=seen.page_size_bytes).ask
-    differing = disagreements(ask, seen.recorded)
+    differing = mismatches(ask, seen.recorded)
     told = "; ".join(differing) or "as asked"
     return claim("HostConfig of docker inspect", "as asked", told, not differing, files=[told])
 

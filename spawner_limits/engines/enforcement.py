@@ -11,12 +11,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from spawner_limits.limits import FIELDS
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from spawner_limits.limits import Limits, Value
 
 CgroupVersion = Literal[1, 2]
+Api = tuple[int, int]
+"""a version of the Docker Engine's API"""
 Texts = tuple[tuple[str, ...], ...]
 """for each file, the texts that are right in it"""
 
@@ -63,15 +67,72 @@ class Enforcement:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """What is known of where a server will run; `None`: not known."""
+
+    version: CgroupVersion | None = None
+    """of cgroups"""
+    page_size_bytes: int = 4096
+    driver: str | None = None
+    """of cgroups: "cgroupfs", "systemd" """
+    api: Api | None = None
+    """of the engines"""
+    swap_bytes: int | None = None
+    """the most that a node has"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """How one field reaches the Linux kernel through an engine."""
+    """How one field reaches the Linux kernel through an engine: all that is known of it there."""
 
     field: str
     option: str | None
-    """what the engine is told it by, in its own words"""
+    """what the engine is told it by, in its own words; `None`: it is not told"""
     v1: tuple[str, ...] = ()
+    """the Linux kernel's files that show it, on cgroup v1"""
     v2: tuple[str, ...] = ()
     note: str = ""
+    """for documentation"""
+    cannot: Callable[[Limits, Node], str] = lambda _limits, _node: ""
+    """why this engine can't hold it; empty: it can"""
+    told: Callable[[Limits, Node], Any] | None = None
+    """what the engine is told, `None` for nothing; without it the value as it is"""
+    texts: Callable[[Limits, Node], tuple[Texts, Texts]] | None = None
+    """what the v1 files and the v2 files may say; without it the value, a size in whole pages"""
+
+    def ask(self, limits: Limits, node: Node) -> Any:
+        """What the engine is told of it; `None`: nothing."""
+        return getattr(limits, self.field) if self.told is None else self.told(limits, node)
+
+    def expect(self, limits: Limits, node: Node) -> Expectation:
+        """What its files must say."""
+        value = getattr(limits, self.field)
+        if self.texts is not None:
+            return expectation(self, value, self.texts(limits, node))
+        text = pages(value, node.page_size_bytes) if FIELDS[self.field].unit == "bytes" else (str(value),)
+        return expectation(self, value, ((text,), (text,)))
+
+
+def refusals(table: Iterable[Row], limits: Limits, node: Node) -> dict[str, str]:
+    """Field → why an engine can't hold it, of those that are given."""
+    reasons = {row.field: row.cannot(limits, node) for row in table if is_given(limits, row.field)}
+    return {field: reason for field, reason in reasons.items() if reason}
+
+
+def options(rows: Iterable[Row], limits: Limits, node: Node) -> dict[str, Any]:
+    """Option → what the engine is told."""
+    values = {row.option: row.ask(limits, node) for row in rows if row.option is not None}
+    return {option: value for option, value in values.items() if value is not None}
+
+
+def expectations(rows: Iterable[Row], limits: Limits, node: Node) -> tuple[Expectation, ...]:
+    """What the Linux kernel must show, of the fields that are given."""
+    return tuple(row.expect(limits, node) for row in rows if is_given(limits, row.field))
+
+
+def never(reason: str) -> Callable[[Limits, Node], str]:
+    """A row's `cannot`, where no value can be held."""
+    return lambda _limits, _node: reason
 
 
 def nested(told: Mapping[str, Any]) -> dict[str, Any]:

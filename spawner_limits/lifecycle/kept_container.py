@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.engines.docker import RIVALS, disagreement, host_config
+from spawner_limits.engines.docker import CONFLICTS, PAIRS, ROWS, TABLE, host_config, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spawner_limits.engines.enforcement import Enforcement
 
-_PAIRS = (("Memory", "MemorySwap"), ("CpuPeriod", "CpuQuota"))
-_FIXED = frozenset({"MemorySwappiness"})
+_PAIRS = tuple((ROWS[first].inspect, ROWS[then].inspect) for first, then in PAIRS)
+_FIXED = frozenset(row.inspect for row in TABLE if not row.live)
 """keys of `HostConfig` that `docker update` does not take"""
 
 
@@ -33,13 +33,13 @@ def renewal(wanted: Enforcement, asked: Mapping[str, Any]) -> Renewal:
     """What brings a container that is not running to `wanted`. `asked`: its `HostConfig`, what counts at its start."""
     whole = host_config(wanted.ask)
     differs = {key: value for key, value in whole.items() if asked.get(key) != value}
-    rivals = [key for option, key in RIVALS.items() if option in wanted.ask and asked.get(key)]
-    stuck = [disagreement(key, asked, whole) for key in differs if key in _FIXED]
+    rivals = [key for option, key in CONFLICTS.items() if option in wanted.ask and asked.get(key)]
+    stuck = [mismatch(key, asked, whole) for key in differs if key in _FIXED]
     if rivals or stuck:
         return Renewal(update={}, cannot="; ".join((*stuck, *(f"{key} is set" for key in rivals))))
     # half of a pair is refused, or counts by the old other
     sent = differs.keys() | {key for pair in _PAIRS if differs.keys() & set(pair) for key in pair}
     return Renewal(
         update={key: value for key, value in whole.items() if key in sent},
-        changes=tuple(disagreement(key, asked, whole) for key in differs),
+        changes=tuple(mismatch(key, asked, whole) for key in differs),
     )

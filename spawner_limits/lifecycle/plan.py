@@ -6,12 +6,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from spawner_limits.engines.docker import INSPECT, TABLE, allows_no_swap, host_config, may_get_swap, released, translate
+from spawner_limits.engines.docker import (
+    INSPECT,
+    PAIRS,
+    ROWS,
+    allows_no_swap,
+    host_config,
+    may_get_swap,
+    translate,
+    with_resets,
+)
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.errors import RequestError
 from spawner_limits.kernel.v1 import NO_LIMIT_BYTES
 from spawner_limits.lifecycle.attest import Difference, attest
-from spawner_limits.limits import tell
+from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import Request
 from spawner_limits.units import format_cores, format_size
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
     from spawner_limits.policy.model import Policy
 
 _REQUEST = "request"
-_OPTIONS = {row.field: row.option for row in TABLE}
 _SWAP = "memswap_limit"
 _SWAP_KEY = INSPECT[_SWAP]
 _SWAP_RECORD = f"HostConfig.{_SWAP_KEY}"
@@ -144,13 +152,14 @@ def enforce(entitlement: Entitlement, host: HostFacts, asked: Mapping[str, Any])
     `asked`: what of the limits the engine was asked for at last, in the words of its API.
     """
     given = translate(entitlement.limits, version=host.cgroup_version, page_size_bytes=host.page_size_bytes)
-    return released(given, asked, cpus=host.cpus, page_size_bytes=host.page_size_bytes)
+    return with_resets(given, asked, cpus=host.cpus, page_size_bytes=host.page_size_bytes)
 
 
 def _step(
     expectation: Expectation, differences: tuple[Difference, ...], shown: Snapshot, enforcement: Enforcement
 ) -> Change:
-    can_change = _OPTIONS[expectation.field] in enforcement.ask and expectation.field != "mem_swappiness"
+    row = ROWS[expectation.field]
+    can_change = row.live and row.option in enforcement.ask
     effect, why = _obstacle(expectation, shown) if can_change else (Effect.RESTART, _NEVER)
     return Change(
         field=expectation.field,
@@ -162,7 +171,7 @@ def _step(
     )
 
 
-_SIZES = frozenset({"mem_limit", "memswap_limit", "mem_guarantee"})
+_SIZES = frozenset(name for name, field in FIELDS.items() if field.unit == "bytes")
 
 
 def _actual(field: str, differences: Sequence[Difference], shown: Snapshot) -> str:
@@ -239,12 +248,6 @@ def _in_use(used: int | None, limit: int, what: str) -> tuple[Effect, str]:
 
 # -- what the engine is then asked for -----------------------------------------------------------------------------
 
-_PARTS: Sequence[frozenset[str]] = (
-    # memory above the old memory + swap is refused unless both are sent; a quota counts by its period
-    frozenset({"mem_limit", "memswap_limit"}),
-    frozenset({"cpu_limit", "cpu_period"}),
-)
-
 
 def changes(made: Plan, *, force: bool = False) -> tuple[dict[str, Any], ...]:
     """What to ask the engine for, in the words of its API, part by part; what is impossible now only by `force`."""
@@ -252,11 +255,11 @@ def changes(made: Plan, *, force: bool = False) -> tuple[dict[str, Any], ...]:
         return ()
     ask, takes = made.enforcement.ask, {Effect.LIVE, Effect.IMPOSSIBLE} if force else {Effect.LIVE}
     parts = dict.fromkeys(_part(step.field) for step in made.steps if step.effect in takes)
-    options = ({_OPTIONS[field] for field in part} for part in parts)
+    options = ({ROWS[field].option for field in part} for part in parts)
     updates = (host_config({option: value for option, value in ask.items() if option in own}) for own in options)
     return tuple(update for update in updates if update)
 
 
 def _part(field: str) -> frozenset[str]:
     """The fields that are asked for together with this one."""
-    return next((part for part in _PARTS if field in part), frozenset({field}))
+    return next((frozenset(pair) for pair in PAIRS if field in pair), frozenset({field}))

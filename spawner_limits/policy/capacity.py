@@ -1,11 +1,11 @@
-"""What servers hold together, against what their user and their host may have. Pure: who holds what is given."""
+"""What servers have together, against what their user and their host may have. Pure: the allocations are given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spawner_limits import units
+from spawner_limits.limits import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,8 +23,8 @@ _SLACK = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Holding:
-    """What one server holds while it runs."""
+class Allocation:
+    """What is one server's while it runs."""
 
     container: str
     """its name, of which the engine has one only; users of two hubs may have one name"""
@@ -37,8 +37,8 @@ class Holding:
     """cores; `None`: it is not limited, and not counted"""
 
     @classmethod
-    def of(cls, container: str, entitlement: Entitlement) -> Holding:
-        """What a container with this entitlement holds."""
+    def of(cls, container: str, entitlement: Entitlement) -> Allocation:
+        """What is allocated to a container with this entitlement."""
         limits = entitlement.limits
         return cls(
             container=container,
@@ -60,8 +60,8 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Amount:
-    """What of one resource there is for servers, and how much of it they hold."""
+class Allocatable:
+    """What of one resource there is for servers, and how much of it is allocated."""
 
     resource: str
     """for people: "memory", "CPU" """
@@ -75,7 +75,7 @@ class Amount:
 
     def tell(self, amount: float) -> str:
         """An amount for people: "1.50 GiB", "0.50 cores"."""
-        return units.format_size(int(amount)) if self.resource == "memory" else units.format_cores(amount)
+        return tell(LIMITS[self.resource], amount)
 
     def fits(self, asked: float) -> bool:
         """Whether there is room for `asked` beside what is held."""
@@ -83,8 +83,8 @@ class Amount:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Full:
-    """Why there is no room for a server."""
+class NoCapacity:
+    """Why a server can't be started."""
 
     fact: str
     """what is full, and what was asked, for people"""
@@ -94,54 +94,54 @@ class Full:
     """"servers": the user's own are too many or too much; "capacity": the host's"""
 
 
-def room(host: Host | None, machine: Machine, holdings: Iterable[Holding]) -> tuple[Amount, ...]:
-    """What the host has for servers and what they hold, of each resource that the policy has counted."""
+def room(host: Host | None, machine: Machine, allocations: Iterable[Allocation]) -> tuple[Allocatable, ...]:
+    """What the host has for servers and what is allocated of it, of each resource that the policy has counted."""
     if host is None:
         return ()
-    held = tuple(holdings)
-    amounts = []
-    if host.memory_overcommit is not None:
-        memory = max(0, machine.memory_bytes - host.reserve_memory) * host.memory_overcommit
-        amounts.append(Amount(resource="memory", capacity=memory, held=_memory(held)))
-    if host.cpu_overcommit is not None:
-        cores = max(0.0, machine.cores - host.reserve_cpus) * host.cpu_overcommit
-        amounts.append(Amount(resource="CPU", capacity=cores, held=_cores(held)))
-    return tuple(amounts)
+    allocations = tuple(allocations)
+    counted = (
+        ("memory", machine.memory_bytes - host.reserve_memory, host.memory_overcommit),
+        ("CPU", machine.cores - host.reserve_cpus, host.cpu_overcommit),
+    )
+    return tuple(
+        Allocatable(resource=resource, capacity=max(0, rest) * times, held=_held(allocations, resource))
+        for resource, rest, times in counted
+        if times is not None
+    )
 
 
-def full(
-    entitlement: Entitlement, container: str, host: Host | None, machine: Machine, holdings: Iterable[Holding]
-) -> Full | None:
-    """Why the server of this entitlement can't be started as `container` beside those that hold something.
+def admit(
+    entitlement: Entitlement, container: str, host: Host | None, machine: Machine, allocations: Iterable[Allocation]
+) -> NoCapacity | None:
+    """Why the server of this entitlement can't be started as `container` beside these allocations; `None`: it can.
 
-    `None`: it can. An earlier container of that name is not counted: this one takes its place.
+    That of an earlier container of that name is not counted: this one takes its place.
     """
-    others = [one for one in holdings if one.container != container]
+    others = [one for one in allocations if one.container != container]
     own = [one for one in others if one.user == entitlement.user]
-    return _own_full(entitlement, own) or _host_full(entitlement.limits, room(host, machine, others))
+    return _beyond_own(entitlement, own) or _beyond_host(entitlement.limits, room(host, machine, others))
 
 
-def _own_full(entitlement: Entitlement, own: Sequence[Holding]) -> Full | None:
+def _beyond_own(entitlement: Entitlement, own: Sequence[Allocation]) -> NoCapacity | None:
     most = {key: grant.value for key, grant in entitlement.servers.items()}
     count, names = most.get("count"), ", ".join(one.server or "the default one" for one in own)
     if isinstance(count, int) and len(own) >= count:
         running = f"{len(own)} run ({names})" if own else "none runs"
-        return Full(
+        return NoCapacity(
             fact=f"{_may_run(count)}, and {running}; the rule is {entitlement.servers['count'].origin}",
             remedy="Stop one of them first." if own else "",
             reason="servers",
         )
-    held = {"memory": _memory(own), "CPU": _cores(own)}
     for resource, key in LIMITS.items():
         value, asked = most.get(key), getattr(entitlement.limits, key)
         if not isinstance(value, int | float) or asked is None:
             continue
-        amount = Amount(resource=resource, capacity=value, held=held[resource])
+        amount = Allocatable(resource=resource, capacity=value, held=_held(own, resource))
         if not amount.fits(asked):
             hold = "hold" if len(own) > 1 else "holds"
-            told = f"{names} {hold} {amount.tell(amount.held)}, and this one asks for {amount.tell(asked)}"
-            return Full(
-                fact=f"Your servers may hold {amount.tell(value)} of {resource} together; {told}; "
+            now = f"{names} {hold} {amount.tell(amount.held)}, and this one asks for {amount.tell(asked)}"
+            return NoCapacity(
+                fact=f"Your servers may hold {amount.tell(value)} of {resource} together; {now}; "
                 f"the rule is {entitlement.servers[key].origin}",
                 remedy="Stop one of them first, or start a smaller one.",
                 reason="servers",
@@ -149,28 +149,24 @@ def _own_full(entitlement: Entitlement, own: Sequence[Holding]) -> Full | None:
     return None
 
 
-def _host_full(limits: Limits, amounts: Iterable[Amount]) -> Full | None:
+def _beyond_host(limits: Limits, amounts: Iterable[Allocatable]) -> NoCapacity | None:
     for amount in amounts:
         asked = getattr(limits, LIMITS[amount.resource])
         if asked is None or amount.fits(asked):
             continue
-        told = f"asks for {amount.tell(asked)} of {amount.resource}, and {amount.tell(amount.left)}"
         smaller = " or pick a smaller size" if amount.left > 0 else ""
-        return Full(
-            fact=f"This host is full: the server {told} of {amount.tell(amount.capacity)} are left",
+        return NoCapacity(
+            fact=f"This host is full: the server asks for {amount.tell(asked)} of {amount.resource}, and "
+            f"{amount.tell(amount.left)} of {amount.tell(amount.capacity)} are left",
             remedy=f"Try again when another server has stopped{smaller}.",
             reason="capacity",
         )
     return None
 
 
+def _held(allocations: Iterable[Allocation], resource: str) -> float:
+    return sum(getattr(one, LIMITS[resource]) or 0 for one in allocations)
+
+
 def _may_run(count: int) -> str:
     return "You may run no server" if count == 0 else f"You may run {count} server{'' if count == 1 else 's'}"
-
-
-def _memory(holdings: Iterable[Holding]) -> int:
-    return sum(one.mem_limit or 0 for one in holdings)
-
-
-def _cores(holdings: Iterable[Holding]) -> float:
-    return sum(one.cpu_limit or 0.0 for one in holdings)

@@ -16,7 +16,7 @@ from spawner_limits import units
 from spawner_limits.engines import docker
 from spawner_limits.limits import FIELDS, Limits, tell
 from spawner_limits.policy import constraints, keys
-from spawner_limits.policy.capacity import Amount, room
+from spawner_limits.policy.capacity import Allocatable, room
 from spawner_limits.policy.model import Host
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import Request
@@ -69,7 +69,7 @@ class Summary:
     sizes: tuple[str, ...]
     loosest: Mapping[str, Loosest]
     """for each field that everybody has a limit of"""
-    room: tuple[Amount, ...]
+    room: tuple[Allocatable, ...]
     """what is counted on the host, and how much of it there is for servers"""
     sha256: str
 

@@ -1,4 +1,4 @@
-"""`Standing`: which policy counts now. A file that changed is read anew; one with mistakes changes nothing.
+"""`PolicyFile`: which policy counts now. A file that changed is read anew; one with mistakes changes nothing.
 
 It blocks while it reads; whoever may not block calls `refresh` in a thread.
 """
@@ -39,8 +39,8 @@ class State:
         return self.policy is not None and not self.problems
 
 
-class Standing:
-    """The policy of one file, as it stands. One for all spawners of a hub; may be used from several threads."""
+class PolicyFile:
+    """A policy file, and what of it counts now. One for all spawners of a hub; may be used from several threads."""
 
     def __init__(self, path: Path, *, read: Callable[[Path], Policy] = load) -> None:
         """Nothing is read yet. `read` raises PolicyError."""

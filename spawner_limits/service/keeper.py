@@ -34,7 +34,7 @@ from spawner_limits.lifecycle.plan import entitle
 from spawner_limits.lifecycle.records import usual
 from spawner_limits.policy.expiry import next_end
 from spawner_limits.policy.model import user_key
-from spawner_limits.policy.reload import Standing
+from spawner_limits.policy.reload import PolicyFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +140,7 @@ class PolicyPeriod:
 class Service:
     """Brings servers to the policy, round by round."""
 
-    standing: Standing
+    standing: PolicyFile
     groups: Groups
     records: Records
     engine: DockerEngine = field(default_factory=DockerEngine)
@@ -291,7 +291,7 @@ def main(environment: Mapping[str, str] = os.environ) -> None:
             f"no {', '.join(missing)} in the environment; setup(c, policy_file, service=True) has it given"
         )
     path, url, token = (environment[name] for name in wanted)
-    service = Service(standing=Standing(Path(path)), groups=Groups(url, token), records=usual())
+    service = Service(standing=PolicyFile(Path(path)), groups=Groups(url, token), records=usual())
     signal.signal(signal.SIGTERM, lambda *_: _end(service))
     run(service)
 

@@ -16,7 +16,7 @@ from spawner_limits.clients.engine import GoneError
 from spawner_limits.engines import labels
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.lifecycle.in_force import last_applied
-from spawner_limits.policy.capacity import Full, Holding, Machine, full
+from spawner_limits.policy.capacity import Allocation, Machine, NoCapacity, admit
 from spawner_limits.policy.entitlement import Entitlement
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _STARTING_S = 300
 class FullError(Exception):
     """There is no room for a server; `full` says why."""
 
-    def __init__(self, full: Full) -> None:
+    def __init__(self, full: NoCapacity) -> None:
         self.full = full
         super().__init__(full.fact)
 
@@ -47,7 +47,7 @@ class Admission:
     def __init__(self, engine: DockerEngine, threads: EngineThreads, records: Records) -> None:
         """Nothing is asked yet."""
         self._engine, self._threads, self._records = engine, threads, records
-        self._reserved: dict[str, Holding] = {}
+        self._reserved: dict[str, Allocation] = {}
         """container → what was promised to it and can't be seen yet"""
         self._lock = asyncio.Lock()
 
@@ -56,7 +56,7 @@ class Admission:
         info = await self._threads.run(self._engine.info)
         return Machine(memory_bytes=info.memory_bytes, cores=info.cores)
 
-    async def holdings(self) -> tuple[Holding, ...]:
+    async def holdings(self) -> tuple[Allocation, ...]:
         """Who holds what now, also the servers that are being started. Errors as `machine`."""
         seen = await self._threads.run(look, self._engine, self._records)
         return tuple((self._reserved | {holding.container: holding for holding in seen}).values())
@@ -69,8 +69,8 @@ class Admission:
             return
         machine = await self.machine()
         async with self._lock:
-            _check(full(entitlement, container, host, machine, await self.holdings()))
-            self._reserved[container] = Holding.of(container, entitlement)
+            _check(admit(entitlement, container, host, machine, await self.holdings()))
+            self._reserved[container] = Allocation.of(container, entitlement)
         try:
             yield
         finally:
@@ -80,15 +80,15 @@ class Admission:
         """Look again, now that the container can be seen by other hubs. FullError where they left no room."""
         if host is not None or entitlement.servers:
             seen = await self._threads.run(look, self._engine, self._records)
-            _check(full(entitlement, container, host, await self.machine(), seen))
+            _check(admit(entitlement, container, host, await self.machine(), seen))
 
 
-def _check(found: Full | None) -> None:
+def _check(found: NoCapacity | None) -> None:
     if found is not None:
         raise FullError(found)
 
 
-def look(engine: DockerEngine, records: Records, *, now: Callable[[], float] = time.time) -> tuple[Holding, ...]:
+def look(engine: DockerEngine, records: Records, *, now: Callable[[], float] = time.time) -> tuple[Allocation, ...]:
     """What each container holds that carries an entitlement, and runs or is about to. `now`: seconds since 1970."""
     found = engine.listed(label=labels.ENTITLEMENT, status=[*_RUNS, "created"])
     recently = now() - _STARTING_S
@@ -96,20 +96,20 @@ def look(engine: DockerEngine, records: Records, *, now: Callable[[], float] = t
     return tuple(holding for container in live if (holding := _holding(engine, container, records)) is not None)
 
 
-def _holding(engine: DockerEngine, listed: dict[str, Any], records: Records) -> Holding | None:
+def _holding(engine: DockerEngine, listed: dict[str, Any], records: Records) -> Allocation | None:
     name = listed["Names"][0].removeprefix("/")
     try:
         given = Entitlement.from_json(listed["Labels"][labels.ENTITLEMENT])
-        return Holding.of(name, last_applied(listed["Id"], records) or given)
+        return Allocation.of(name, last_applied(listed["Id"], records) or given)
     except ValueError:  # of another version, or not ours: its limits are read, as nobody may hold without being counted
         with suppress(GoneError):
             return _inspected(engine.inspect(listed["Id"]))
         return None
 
 
-def _inspected(server: Server) -> Holding:
+def _inspected(server: Server) -> Allocation:
     quota, period = server.asked.get("CpuQuota") or 0, server.asked.get("CpuPeriod") or DEFAULT_PERIOD_US
-    return Holding(
+    return Allocation(
         container=server.name,
         user=server.user,
         server=server.server,

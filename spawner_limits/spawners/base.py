@@ -13,7 +13,7 @@ from traitlets import HasTraits, Unicode, default
 
 from spawner_limits.errors import RequestError
 from spawner_limits.limits import tell
-from spawner_limits.policy.reload import Standing, State
+from spawner_limits.policy.reload import PolicyFile, State
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import SIZE, Request, without_ours
 from spawner_limits.spawners import options_form, thread_env
@@ -21,7 +21,7 @@ from spawner_limits.spawners import options_form, thread_env
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from spawner_limits.policy.capacity import Amount
+    from spawner_limits.policy.capacity import Allocatable
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Policy
 
@@ -53,7 +53,7 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
     """`None`: not known"""
     image_variables: frozenset[str] = frozenset()
     """environment variables that the server's image sets itself; spawners of an engine that can tell, do"""
-    standings: ClassVar[dict[str, Standing]] = {}
+    standings: ClassVar[dict[str, PolicyFile]] = {}
     """by the file's path: one for all spawners"""
     _readings: ClassVar[dict[str, asyncio.Task[State]]] = {}
     _told: tuple[dict[str, Any], ...] = ()
@@ -67,9 +67,9 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
     # -- the policy ----------------------------------------------------------------------------------------------
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> PolicyFile:
         """Which policy counts now, and what is wrong with its file."""
-        return self.standings.setdefault(self.policy_file, Standing(Path(self.policy_file)))
+        return self.standings.setdefault(self.policy_file, PolicyFile(Path(self.policy_file)))
 
     async def current_policy(self) -> Policy:
         """The last good policy of the file. SpawnException (503) when there is none."""
@@ -185,7 +185,7 @@ class LimitedSpawner(HasTraits):  # type: ignore[misc]  # traitlets is not typed
             last = None
         return last if last in usual.sizes else usual.size
 
-    async def room(self, policy: Policy) -> tuple[Amount, ...] | None:
+    async def room(self, policy: Policy) -> tuple[Allocatable, ...] | None:
         """What the host has for servers; `None`: it is not known. Spawners of an engine that can tell, do."""
         del policy
         return ()

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from spawner_limits.engines.enforcement import Enforcement
     from spawner_limits.limits import Limits
-    from spawner_limits.policy.capacity import Amount, Full
+    from spawner_limits.policy.capacity import Allocatable, NoCapacity
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.model import Host, Policy
 
@@ -318,14 +318,14 @@ class LimitedDockerSpawner(LimitedSpawner, DockerSpawner):  # type: ignore[misc]
     def _host(self) -> Host | None:
         return self.policy.host if self.policy is not None else None
 
-    def _refusal_of_full(self, full: Full) -> SpawnException:
+    def _refusal_of_full(self, full: NoCapacity) -> SpawnException:
         if full.reason == "servers":
             return self.refusal(full.fact, reason=full.reason, remedy=full.remedy)
         exception = self.refusal(full.fact, reason=full.reason, status_code=503, remedy=full.remedy)
         exception.headers = {"Retry-After": str(RETRY_S)}  # JupyterHub sends them
         return exception
 
-    async def room(self, policy: Policy) -> tuple[Amount, ...] | None:
+    async def room(self, policy: Policy) -> tuple[Allocatable, ...] | None:
         """What the engine's host has for servers; `None` when the engine does not answer."""
         if policy.host is None:
             return ()

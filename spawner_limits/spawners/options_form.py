@@ -17,12 +17,14 @@ from spawner_limits.policy.keys import REQUESTABLE, show_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spawner_limits.policy.capacity import Amount
+    from spawner_limits.policy.capacity import Allocatable
     from spawner_limits.policy.entitlement import Entitlement, Grant
     from spawner_limits.policy.model import Policy
 
 
-def render(offers: Sequence[Entitlement], chosen: str | None, room: Sequence[Amount] | None, policy: Policy) -> str:
+def render(
+    offers: Sequence[Entitlement], chosen: str | None, room: Sequence[Allocatable] | None, policy: Policy
+) -> str:
     """The form as HTML. `offers`: one entitlement for each size; `room`: of the host, `None` where it is unknown."""
     template = _environment().get_template("form.html.j2")
     page: str = template.render(offers=offers, chosen=chosen, room=room, policy=policy)
@@ -63,7 +65,7 @@ def why(name: str, grant: Grant) -> str:
     return f"{origin} (lowered from {tell(name, grant.clamped_from)} by {grant.clamped_by})"
 
 
-def too_large(offer: Entitlement, room: Sequence[Amount] | None) -> str:
+def too_large(offer: Entitlement, room: Sequence[Allocatable] | None) -> str:
     """Of which resource the host has too little left for a size; empty where it fits."""
     asked = {amount: getattr(offer.limits, LIMITS[amount.resource]) for amount in room or ()}
     short = (amount for amount, value in asked.items() if value is not None and not amount.fits(value))

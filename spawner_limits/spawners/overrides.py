@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import DockerException
 from docker.utils import parse_bytes
 
-from spawner_limits.engines.docker import RIVALS, disagreement, disagreements, host_config
+from spawner_limits.engines.docker import CONFLICTS, host_config, mismatch, mismatches
 from spawner_limits.limits import tell
 
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ def by_host_config(enforcement: Enforcement, limits: Limits, configured: Mapping
     # memory and swap as the policy has them: Docker is told no swap otherwise, which nobody need write
     policy = host_config({option: getattr(limits, option) for option in ("mem_limit", "memswap_limit")})
     wrong = [
-        disagreement(key, configured, wanted)
+        mismatch(key, configured, wanted)
         for key, ours in wanted.items()
         if key in configured and configured[key] not in (ours, policy.get(key))
     ]
     wrong += [
         f"{key} is {configured[key]!r}"
-        for option, key in RIVALS.items()
+        for option, key in CONFLICTS.items()
         if option in enforcement.ask and configured.get(key)
     ]
     return f"extra_host_config would loosen or change a limit: {'; '.join(wrong)}" if wrong else ""
@@ -81,5 +81,5 @@ def by_host_config(enforcement: Enforcement, limits: Limits, configured: Mapping
 
 def by_what_is_sent(enforcement: Enforcement, sent: Mapping[str, Any]) -> str:
     """What the host config that is about to be sent would do to these limits, wherever it came from; empty: nothing."""
-    wrong = disagreements(enforcement.ask, sent)
+    wrong = mismatches(enforcement.ask, sent)
     return f"The hub's configuration would change a limit: {'; '.join(wrong)}" if wrong else ""

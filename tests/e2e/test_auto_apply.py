@@ -12,7 +12,7 @@ import pytest
 
 from spawner_limits.clients.hub_api import StrangerError
 from spawner_limits.lifecycle.records import Records
-from spawner_limits.policy.reload import Standing
+from spawner_limits.policy.reload import PolicyFile
 from spawner_limits.service.keeper import Groups, Service, run
 from spawner_limits.units import MIB
 from tests.conftest import kernel
@@ -118,7 +118,7 @@ def test_memory_in_use_is_not_taken_away(hub, client):
 def test_a_hub_that_does_not_know_the_service(hub, tmp_path, parents, caplog):
     """A token that its own hub refuses is an error; after the hub was killed, the next one has its own service."""
     groups, above = Groups(hub.api_url, "wrong"), iter(parents)
-    service = Service(standing=Standing(hub.policy), groups=groups, records=Records(tmp_path))
+    service = Service(standing=PolicyFile(hub.policy), groups=groups, records=Records(tmp_path))
     with pytest.raises(StrangerError) if parents == [1, 1] else nullcontext():
         run(service, parent=lambda: next(above))
     told = [record.getMessage() for record in caplog.records]

@@ -278,7 +278,7 @@ def test_a_changed_policy_is_drift_until_it_is_applied(hub, policy):
         hub.stop("dan")
 
 
-# what else a policy can lack: tests/unit/test_policy_standing.py
+# what else a policy can lack: tests/unit/test_policy_reload.py
 BAD_POLICY = "version: 1\ndefaults:\n  mem_limt: 1G\n"
 
 

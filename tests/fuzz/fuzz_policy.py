@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["spawner_limits"]):
     from spawner_limits import units
     from spawner_limits.errors import PolicyError
     from spawner_limits.policy import constraints
-    from spawner_limits.policy.capacity import Holding, Machine, full
+    from spawner_limits.policy.capacity import Allocation, Machine, admit
     from spawner_limits.policy.entitlement import Entitlement
     from spawner_limits.policy.lint import placed, review
     from spawner_limits.policy.parse import parse
@@ -100,8 +100,8 @@ def check_entitlement(policy: Policy, one: Entitlement) -> None:
             assert units.cpus_in(str(one.grants[field].value)) <= units.cpus_in(str(most.value)), field
         elif field in one.grants:
             assert not constraints.above(one.grants[field].value, cast("Value | None", most.value)), field
-    holding = Holding.of("other", one)
-    full(one, "this", policy.host, MACHINE, [holding] * SOME)
+    holding = Allocation.of("other", one)
+    admit(one, "this", policy.host, MACHINE, [holding] * SOME)
 
 
 def check_below(low: Entitlement, high: Entitlement) -> None:

@@ -20,7 +20,7 @@ from spawner_limits.engines.docker import translate
 from spawner_limits.lifecycle.hub_service import POLICY_VARIABLE
 from spawner_limits.lifecycle.records import Records
 from spawner_limits.policy.parse import load
-from spawner_limits.policy.reload import Standing
+from spawner_limits.policy.reload import PolicyFile
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.service.keeper import RETRY_S, Groups, Service
 from spawner_limits.units import MIB
@@ -63,7 +63,7 @@ def service(path, tmp_path, seconds):
         return seconds[0]
 
     made = Service(
-        standing=Standing(path), groups=Groups(NO_HUB, "none", clock=clock), records=Records(tmp_path), clock=clock
+        standing=PolicyFile(path), groups=Groups(NO_HUB, "none", clock=clock), records=Records(tmp_path), clock=clock
     )
     yield made
     made.engine.close()
@@ -238,7 +238,7 @@ def test_an_engine_that_does_not_answer_is_said_once(frozen, path, tmp_path, sec
         return seconds[0]
 
     service = Service(
-        standing=Standing(path),
+        standing=PolicyFile(path),
         groups=Groups(NO_HUB, "none", clock=clock),
         records=records,
         clock=clock,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from docker.errors import APIError
 
-from spawner_limits.engines.docker import TABLE, disagreements, host_config, translate
+from spawner_limits.engines.docker import TABLE, host_config, mismatches, translate
 from spawner_limits.kernel.cgroups import find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import FIELDS, Limits
@@ -102,7 +102,7 @@ def test_the_whole_host_config(client, create, version):
         del expected["MemorySwappiness"]
     assert found == plain | expected
     assert host_config(enforcement.ask) == expected
-    assert disagreements(enforcement.ask, found) == ()
+    assert mismatches(enforcement.ask, found) == ()
 
 
 OTHERS = (
@@ -159,7 +159,7 @@ def test_the_kernel_shows_what_was_asked(client, create, version, limits):
     """Each file of each expectation says, in the running container, one of the texts that are right in it."""
     enforcement = held(limits, version)
     container = create(enforcement.ask)
-    assert disagreements(enforcement.ask, client.inspect_container(container)["HostConfig"]) == ()
+    assert mismatches(enforcement.ask, client.inspect_container(container)["HostConfig"]) == ()
     with Reader(start(client, container)) as reader:
         snapshot = reader.read_limits()
     expected = files(enforcement, snapshot.versions)
@@ -184,7 +184,7 @@ def test_a_limit_that_is_taken_away_behind_the_engine(client, create, version):
         assert reader.read_limits().limits[name] in files(enforcement, cgroup.versions)["cpu_limit", name]
         (cgroup.directories["cpu"] / name).write_text(written, encoding="ascii")
         assert reader.read_limits().limits[name] == read
-    assert disagreements(enforcement.ask, client.inspect_container(container)["HostConfig"]) == ()
+    assert mismatches(enforcement.ask, client.inspect_container(container)["HostConfig"]) == ()
 
 
 def test_a_limit_that_is_changed_through_the_engine(client, create):
@@ -199,7 +199,7 @@ def test_a_limit_that_is_changed_through_the_engine(client, create):
     }.items()
     assert text == {"cpu.cfs_quota_us": "80000", "cpu.max": "80000 100000"}[name]
     found = client.inspect_container(container)["HostConfig"]
-    assert disagreements(enforcement.ask, found) == ("CpuQuota is 80000, the policy says 50000",)
+    assert mismatches(enforcement.ask, found) == ("CpuQuota is 80000, the policy says 50000",)
 
 
 # what the bounds in limits.FIELDS rest on: one below the least, or above the most, and the engine's answer
@@ -231,4 +231,4 @@ def test_the_least_of_everything_is_accepted(client, create):
     least = {name: field.minimum for name, field in FIELDS.items() if field.minimum is not None}
     least |= {"cpu_guarantee": None, "mem_swappiness": None, "cpu_period": 100_000}
     ask = translate(Limits(**least)).ask
-    assert disagreements(ask, client.inspect_container(create(ask))["HostConfig"]) == ()
+    assert mismatches(ask, client.inspect_container(create(ask))["HostConfig"]) == ()

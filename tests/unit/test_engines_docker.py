@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spawner_limits.engines.docker import TABLE, disagreements, host_config, translate, weights
+from spawner_limits.engines.docker import TABLE, host_config, mismatches, translate, weights
 from spawner_limits.engines.enforcement import shares_told
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import GIB, MIB
@@ -162,7 +162,7 @@ def test_the_table_names_each_field_and_option_once():
     assert len({row.option for row in TABLE}) == len({row.inspect for row in TABLE}) == len(TABLE)
 
 
-DISAGREEMENTS = {
+MISMATCHES = {
     "the same": ({}, ()),
     "more memory": ({"Memory": 2 * GIB}, ("Memory is 2.00 GiB, the policy says 1.00 GiB",)),
     "a byte more": ({"Memory": GIB + 1}, ("Memory is 1073741825, the policy says 1073741824",)),
@@ -188,11 +188,11 @@ DISAGREEMENTS = {
 }
 
 
-@pytest.mark.parametrize(("change", "sentences"), DISAGREEMENTS.values(), ids=DISAGREEMENTS)
+@pytest.mark.parametrize(("change", "sentences"), MISMATCHES.values(), ids=MISMATCHES)
 def test_a_host_config_that_differs_is_told(change, sentences):
     """Every key that differs from the policy is named, with both values."""
     enforcement = translate(Limits(mem_limit=GIB, memswap_limit=GIB, cpu_limit=1.5, cpu_period=50_000, pids_limit=256))
-    assert disagreements(enforcement.ask, {**host_config(enforcement.ask), **change}) == sentences
+    assert mismatches(enforcement.ask, {**host_config(enforcement.ask), **change}) == sentences
 
 
 WEIGHTS = {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spawner_limits.policy.capacity import Holding, Machine, full, room
+from spawner_limits.policy.capacity import Allocation, Machine, admit, room
 from spawner_limits.policy.parse import parse
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.units import GIB
@@ -22,10 +22,12 @@ def why_not(held, *, user="ann", container="ann", host=None, machine=MACHINE, **
     policy = parse(json.dumps(sections).encode(), "limits.yaml")
     entitlement = resolve(policy, user, now=datetime.now(UTC))
     holdings = [
-        Holding(container=name, user=who, server=name.partition("-")[2], mem_limit=size and size * GIB, cpu_limit=cores)
+        Allocation(
+            container=name, user=who, server=name.partition("-")[2], mem_limit=size and size * GIB, cpu_limit=cores
+        )
         for name, who, size, cores in held
     ]
-    found = full(entitlement, container, policy.host, machine, holdings)
+    found = admit(entitlement, container, policy.host, machine, holdings)
     return None if found is None else (found.fact, found.remedy, found.reason)
 
 
@@ -137,7 +139,7 @@ def test_one_server_never_gets_more_than_all_of_a_user_may_hold():
 def test_what_is_left_is_never_below_nothing():
     """Servers may have been started before the host was counted."""
     policy = parse(json.dumps({"version": 1, "defaults": DEFAULTS, "host": {}}).encode(), "limits.yaml")
-    held = [Holding(container="x", user="x", server="", mem_limit=99 * GIB, cpu_limit=99.0)]
+    held = [Allocation(container="x", user="x", server="", mem_limit=99 * GIB, cpu_limit=99.0)]
     assert [(one.resource, one.tell(one.left)) for one in room(policy.host, MACHINE, held)] == [
         ("memory", "0 B"),
         ("CPU", "0.00 cores"),

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from spawner_limits.policy.reload import Standing
+from spawner_limits.policy.reload import PolicyFile
 
 GOOD = "version: 1\ndefaults: {{mem_limit: {size}, cpu_limit: 1, pids_limit: 100}}\n"
 BAD = "version: 1\ndefaults: {mem_limt: 1G}\n"
@@ -27,21 +27,21 @@ def path(tmp_path):
 
 
 def test_nothing_is_read_before_it_is_asked_for(tmp_path):
-    """A standing that was only made is stale, and has no policy."""
-    standing = Standing(tmp_path / "limits.yaml")
-    assert standing.is_stale()
-    assert standing.state.policy is None
-    assert not standing.state.is_current
+    """One that was only made is stale, and has no policy."""
+    policy_file = PolicyFile(tmp_path / "limits.yaml")
+    assert policy_file.is_stale()
+    assert policy_file.state.policy is None
+    assert not policy_file.state.is_current
 
 
 def test_a_file_that_did_not_change_is_not_read_again(path):
     """One `stat` tells."""
     reads = []
-    standing = Standing(path, read=reads.append)
+    policy_file = PolicyFile(path, read=reads.append)
     for _ in range(3):
-        standing.refresh()
+        policy_file.refresh()
     assert reads == [path]
-    assert not standing.is_stale()
+    assert not policy_file.is_stale()
 
 
 def change(path):
@@ -72,12 +72,12 @@ CHANGES = {"written": change, "replaced by one of the same size and time": repla
 @pytest.mark.parametrize("make", CHANGES.values(), ids=CHANGES)
 def test_a_changed_file_counts(path, make):
     """However it was changed."""
-    standing = Standing(path)
-    assert gives(standing.refresh()) == 512
+    policy_file = PolicyFile(path)
+    assert gives(policy_file.refresh()) == 512
     make(path)
-    assert standing.is_stale()
-    assert gives(standing.refresh()) == 768
-    assert standing.state.is_current
+    assert policy_file.is_stale()
+    assert gives(policy_file.refresh()) == 768
+    assert policy_file.state.is_current
 
 
 BROKEN = {
@@ -92,39 +92,39 @@ BROKEN = {
 @pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_changes_nothing(path, damage):
     """It is refused whole: the last good policy stays, and the state says what is wrong, where."""
-    standing = Standing(path)
-    standing.refresh()
+    policy_file = PolicyFile(path)
+    policy_file.refresh()
     damage(path)
-    state = standing.refresh()
+    state = policy_file.refresh()
     assert gives(state) == 512
     assert not state.is_current
     assert str(state.problems[0]).startswith(f"{path}:")
-    assert standing.refresh() is state  # it is not read again and again
+    assert policy_file.refresh() is state  # it is not read again and again
     if path.is_dir():
         path.rmdir()
     change(path)
-    assert (gives(standing.refresh()), standing.state.problems) == (768, ())
+    assert (gives(policy_file.refresh()), policy_file.state.problems) == (768, ())
 
 
 @pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
 def test_without_any_good_policy_there_is_none(path, damage):
     """And the first good one counts."""
     damage(path)
-    standing = Standing(path)
-    state = standing.refresh()
+    policy_file = PolicyFile(path)
+    state = policy_file.refresh()
     assert state.policy is None
     assert str(state.problems[0]).startswith(f"{path}:")
     if path.is_dir():
         path.rmdir()
     change(path)
-    assert gives(standing.refresh()) == 768
+    assert gives(policy_file.refresh()) == 768
 
 
 def test_what_is_wrong_is_said(path):
     """With the place of the mistake."""
     path.write_text(BAD)
     assert (
-        str(Standing(path).refresh().problems[-1])
+        str(PolicyFile(path).refresh().problems[-1])
         == f'{path}:2:12: defaults.mem_limt: unknown key; did you mean "mem_limit"?'
     )
 
@@ -138,19 +138,19 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(path):
         if len(calls) == 1:
             path.write_text("longer than before" * 9)
 
-    standing = Standing(path, read=read)
-    standing.refresh()
-    assert standing.is_stale()
+    policy_file = PolicyFile(path, read=read)
+    policy_file.refresh()
+    assert policy_file.is_stale()
 
 
 def test_many_threads_read_it_once(path):
     """They wait for each other."""
     reads, ready = [], threading.Barrier(8)
-    standing = Standing(path, read=reads.append)
+    policy_file = PolicyFile(path, read=reads.append)
 
     def refresh():
         ready.wait()
-        standing.refresh()
+        policy_file.refresh()
 
     threads = [threading.Thread(target=refresh) for _ in range(8)]
     for thread in threads:
