@@ -76,7 +76,7 @@ def most_processes(root: Path = Path("/")) -> int:
 
 
 def named(name: str, driver: str) -> str:
-    """What the engine is told as `cgroup_parent`, by its cgroup driver; empty where it can't have one.
+    """What the engine gets as `cgroup_parent`, by its cgroup driver; empty where it can't have one.
 
     Absolute for cgroupfs: runc takes a relative path as one below its own cgroup (libcontainer/cgroups/fs, 1.1).
     """

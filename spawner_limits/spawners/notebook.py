@@ -71,14 +71,14 @@ class Copied:
     """too large to be ours, so left alone; the record may be among them"""
 
     def __str__(self) -> str:
-        told = (
+        groups = (
             (self.written, "copied"),
             (self.replaced, "replaced by a newer copy"),
             (self.kept, "kept as the user has it"),
             (self.current, "already there"),
             (self.oversized, "left alone: too large to be ours"),
         )
-        return "; ".join(f"{', '.join(names)} {what}" for names, what in told if names)
+        return "; ".join(f"{', '.join(names)} {what}" for names, what in groups if names)
 
 
 Bare: TypeAlias = tuple[str, Place]
@@ -119,10 +119,10 @@ def _tmpfs_over(found: Mapping[str, Any], directory: PurePosixPath) -> str | Non
 
     The engine mounts it only in the running container: what the archive API writes there is never seen.
     """
-    mounts = {one["Destination"]: one["Type"] for one in found["Mounts"]}
+    mounts = {mount["Destination"]: mount["Type"] for mount in found["Mounts"]}
     mounts |= dict.fromkeys(found["HostConfig"].get("Tmpfs") or (), "tmpfs")
-    over = [one for one in mounts if directory.is_relative_to(one)]
-    inmost = max(over, key=lambda one: len(PurePosixPath(one).parts), default=None)
+    over = [target for target in mounts if directory.is_relative_to(target)]
+    inmost = max(over, key=lambda target: len(PurePosixPath(target).parts), default=None)
     return inmost if inmost is not None and mounts[inmost] == "tmpfs" else None
 
 

@@ -64,7 +64,7 @@ def by_traits(limits: Limits, configured: Mapping[str, Any]) -> str:
 def by_host_config(enforcement: Enforcement, limits: Limits, configured: Mapping[str, Any]) -> str:
     """What a configured host config, in the API's form, would do to these limits; empty: nothing."""
     wanted = host_config(enforcement.ask)
-    # memory and swap as the policy has them: Docker is told no swap otherwise, which nobody need write
+    # memory and swap as the policy has them: Docker is asked for no swap in another way, which nobody need write
     policy = host_config({option: getattr(limits, option) for option in ("mem_limit", "memswap_limit")})
     wrong = [
         mismatch(key, configured, wanted)
