@@ -21,10 +21,10 @@ BYTES, WRITES = KNOBS
 DEVICE = "254:0"
 OTHERS = "8:0 rbps=max wbps=5 riops=max wiops=5\n"
 LIMITED = {
-    (1, BYTES): "254:0 1048576",
-    (1, WRITES): "254:0 20",
-    (2, BYTES): f"{OTHERS}254:0 rbps=max wbps=1048576 riops=max wiops=max",
-    (2, WRITES): f"{OTHERS}254:0 rbps=max wbps=max riops=max wiops=20",
+    (1, "bytes"): "254:0 1048576",
+    (1, "writes"): "254:0 20",
+    (2, "bytes"): f"{OTHERS}254:0 rbps=max wbps=1048576 riops=max wiops=max",
+    (2, "writes"): f"{OTHERS}254:0 rbps=max wbps=max riops=max wiops=20",
 }
 """as asked: the texts of v1's file for each, and of v2's for both"""
 
@@ -44,7 +44,7 @@ def written(version, per_second, seconds=7.0, knob=BYTES, text=None):
 
     `text`: of the limit's file, if not as asked.
     """
-    text = LIMITED[version, knob] if text is None else text
+    text = LIMITED[version, knob.words] if text is None else text
     rising = [(1 + at / 10, round(per_second * at / 10)) for at in range(round(seconds * 10) + 1)]
     samples = ((0.0, 0), *rising, (rising[-1][0] + 1, rising[-1][1]))
     return [Written(knob=knob, version=version, device=DEVICE, text=text, samples=samples)]
