@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import docker
+from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate
 from spawner_limits.lifecycle.hub_service import POLICY_VARIABLE
@@ -242,7 +243,7 @@ def test_an_engine_that_does_not_answer_is_said_once(frozen, path, tmp_path, sec
         groups=Groups(NO_HUB, "none", clock=clock),
         records=records,
         clock=clock,
-        connect=lambda: docker.APIClient(base_url=address, version="auto", timeout=1),
+        engine=DockerEngine({"base_url": address, "version": "auto", "timeout": 1}),
     )
     for _ in range(3):
         assert service.round(NOW) == ()
