@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +15,7 @@ from spawner_limits.engines import labels
 from spawner_limits.kernel.cgroups import cgroup_mounts
 from spawner_limits.proof.claims import claim
 from spawner_limits.proof.evidence import Outcome
+from tests import kernel_files
 from tests.conftest import MINIMAL
 from tests.integration.conftest import TINY, eventually
 
@@ -112,16 +112,12 @@ def cannot(_bench, _setting):
 
 def test_what_the_host_cannot_run_is_unknown_with_its_remedy():
     """Once, with no control; also what this version of cgroups does not have."""
-    found = run(case(cannot), case(cannot, number=2, only=2 if MINIMAL and cgroup_version() == 1 else 1))
+    version = kernel_files.here()
+    found = run(case(cannot), case(cannot, number=2, only={1: 2, 2: 1}[version]))
     assert [(one.outcome, one.reason, one.remedy, one.control, one.tries) for one in found.values()] == [
         (Outcome.UNKNOWN, "this host has no swap", "add some", None, 1),
-        (Outcome.UNKNOWN, f"cgroup v{cgroup_version()} has no such thing", "", None, 1),
+        (Outcome.UNKNOWN, f"cgroup v{version} has no such thing", "", None, 1),
     ]
-
-
-def cgroup_version():
-    """Of the engine here."""
-    return 1 if Path("/sys/fs/cgroup/memory").is_dir() else 2
 
 
 class Meter:
