@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ from spawner_limits.kernel.reader import Reader
 ROOT = Path(__file__).parents[1]
 MINIMAL = "spawner-limits/singleuser:minimal"
 TENSORFLOW = "spawner-limits/singleuser:tensorflow"
-COMMAND = Path(sys.executable).with_name("spawner-limits")
+COMMAND = shutil.which("spawner-limits", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+"""beside this Python, else on the path, as in a guest"""
 pytest_plugins = ["tests.phases", "tests.guest.fixtures"]
 
 
@@ -66,6 +69,14 @@ def trials(client):
     """The id of the process that made it, by the name of each container that somebody presses in."""
     found = client.containers(all=True, filters={"label": labels.TRIAL})
     return {one["Names"][0]: one["Labels"][labels.TRIAL].partition(".")[0] for one in found}
+
+
+def committed():
+    """The files of the project: all that .gitignore leaves."""
+    ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()] + [".git"]
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if not any(fnmatch(name, pattern) for pattern in ignored)]
+        yield from (Path(folder, name) for name in files if not any(fnmatch(name, pattern) for pattern in ignored))
 
 
 def spawner_limits(*arguments, timeout=300, **environment):

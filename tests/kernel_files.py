@@ -25,8 +25,6 @@ SWAP = {1: "memory.memsw.limit_in_bytes", 2: "memory.swap.max"}
 """v1: of memory and swap together"""
 GUARANTEE = {1: "memory.soft_limit_in_bytes", 2: "memory.low"}
 MEMORY_USED = {1: "memory.usage_in_bytes", 2: "memory.current"}
-MEMORY_PEAK = {1: "memory.max_usage_in_bytes", 2: "memory.peak"}
-OOM_KILLS = {1: "memory.oom_control oom_kill", 2: "memory.events oom_kill"}
 QUOTA = {1: "cpu.cfs_quota_us", 2: "cpu.max"}
 SHARES = {1: "cpu.shares", 2: "cpu.weight"}
 ENDLESS = {1: "9223372036854771712", 2: "max"}

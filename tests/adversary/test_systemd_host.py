@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from tests.adversary.rows import HELD, HONEST, NOISE, ROWS, outcomes, wrong
+from tests.adversary.rows import HELD, HONEST, NOISE, ROWS, disturbed, outcomes, wrong
+from tests.busy import TRIES, is_busy
 from tests.guest.guest import IMAGE
-from tests.guest.verdicts import TRIES
 
 pytestmark = pytest.mark.soak
 
@@ -40,7 +40,8 @@ def test_what_was_not_pressed_is_not_held_and_what_holds_is_not_broken(systemd, 
         found = outcomes(document)
         if all(found[field][0] != "UNKNOWN" for field, right in expected.items() if right == HELD):
             break
-    assert wrong(document, expected) == {}
+    otherwise = wrong(document, expected)
+    assert otherwise == {} or (otherwise.keys() == disturbed(document, expected) and is_busy()), otherwise
 
 
 @pytest.mark.parametrize("load", HONEST)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.adversary.rows import HOG, HONEST, NOISE, ROWS, outcomes, python, wrong
+from tests.adversary.rows import HOG, HONEST, NOISE, ROWS, disturbed, outcomes, python, wrong
+from tests.busy import TRIES, is_busy
 from tests.conftest import MINIMAL, spawner_limits
 
 pytestmark = pytest.mark.alone
@@ -24,9 +25,16 @@ def verified(*arguments):
 
 @pytest.mark.parametrize(("limits", "load", "expected"), ROWS.values(), ids=ROWS)
 def test_what_was_not_pressed_is_not_held_and_what_holds_is_not_broken(limits, load, expected):
-    """UNKNOWN for the one, never BROKEN for the other; and the exit code says the same."""
-    ran, document = verified(*limits, "--", *load)
-    assert wrong(document, expected) == {}
+    """UNKNOWN for the one, HELD or at worst UNKNOWN for the other; and the exit code says the same.
+
+    What should be HELD by a measurement of CPU, and was disturbed, is tried again.
+    """
+    for _ in range(TRIES):
+        ran, document = verified(*limits, "--", *load)
+        if not disturbed(document, expected):
+            break
+    otherwise = wrong(document, expected)
+    assert otherwise == {} or (otherwise.keys() == disturbed(document, expected) and is_busy()), otherwise
     found = {outcome for outcome, _ in outcomes(document).values()}
     assert ran.returncode == (1 if "BROKEN" in found else 3 if "UNKNOWN" in found else 0)
 

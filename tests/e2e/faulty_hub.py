@@ -11,6 +11,7 @@ import requests
 
 from tests.conftest import kernel
 from tests.e2e.conftest import TestHub, eventually, own_hub
+from tests.kernel_files import memory_limit_bytes
 
 HERE = Path(__file__).parent
 
@@ -44,9 +45,8 @@ class FaultyHub(TestHub):
         answer, events = self.start(user)
         assert answer.status_code == 201 or events[-1].get("ready"), (answer.text, events)
         container = self.container(user)
-        shown = kernel(container).limits
-        memory = int(shown.get("memory.limit_in_bytes") or shown["memory.max"])
-        assert (memory, shown["pids.max"]) == (container["HostConfig"]["Memory"], "200")
+        shown = kernel(container)
+        assert (memory_limit_bytes(shown), shown.limits["pids.max"]) == (container["HostConfig"]["Memory"], "200")
         return container
 
     def known(self, user):

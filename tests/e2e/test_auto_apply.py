@@ -17,6 +17,7 @@ from spawner_limits.service.keeper import Groups, Service, run
 from spawner_limits.units import MIB
 from tests.conftest import kernel
 from tests.e2e.conftest import eventually, own_hub
+from tests.kernel_files import memory_limit_bytes
 
 WITHIN_S = 60
 """beside other tests"""
@@ -54,8 +55,7 @@ def write(hub, **given):
 
 def memory(hub, user):
     """MiB, by the Linux kernel."""
-    shown = kernel(hub.container(user)).limits
-    return int(shown.get("memory.limit_in_bytes") or shown["memory.max"]) // MIB
+    return memory_limit_bytes(kernel(hub.container(user))) // MIB
 
 
 def await_memory(hub, wanted, *, since, within=WITHIN_S):

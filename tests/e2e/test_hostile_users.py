@@ -15,9 +15,10 @@ import requests
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from spawner_limits.kernel.cgroups import cgroup_mounts, find, hierarchies
+from spawner_limits.kernel.cgroups import cgroup_mounts, find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.units import MIB
+from tests import kernel_files
 from tests.e2e.conftest import TestHub, own_hub
 
 POLICY = """\
@@ -228,10 +229,9 @@ def test_all_servers_are_below_one_capped_cgroup(hub):
         cgroup = find(container["State"]["Pid"], container_id=container["Id"])
         assert {directory.parent.name for directory in cgroup.directories.values()} == {hub.prefix}
     (total,) = (line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal:"))
-    at = hierarchies(["memory"])["memory"]
-    file = {1: "memory.limit_in_bytes", 2: "memory.max"}[at.version]
+    version, top = kernel_files.hierarchies()["memory"]
     left = int(total.split()[1]) * 1024 - 2048 * MIB
-    assert int((at.top / hub.prefix / file).read_text()) == left // MIB * MIB
+    assert int((top / hub.prefix / kernel_files.MEMORY[version]).read_text()) == left // MIB * MIB
     assert "the cgroup above all servers" not in hub.said()
 
 

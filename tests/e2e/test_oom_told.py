@@ -32,7 +32,8 @@ open("/proc/self/oom_score_adj", "w").write("1000")
 taken = mmap.mmap(-1, 400 << 20)
 for at in range(0, len(taken), 4096): taken[at] = 1
 """
-CLOCK = r"\d\d:\d\d [A-Z]+"
+CLOCK, CONTACT = r"\d\d:\d\d [A-Z]+", r"ask Ann <ann@example\.org>"
+"""of the sentence that tests/unit/test_exit_reason.py has whole"""
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +86,8 @@ def test_a_person_sees_it_in_the_browser(client, hub, page):
     take_the_server(client, hub.container("sam"))
     ended(hub, "sam")
     page.goto(f"{hub.url}user/sam/lab")
-    expect(page.locator("#last-end")).to_have_text(re.compile(
-        rf"Your server was stopped at {CLOCK}: it reached its memory limit of 288 MiB \(rule: group students\)\. "
-        r"When you start it again, load less data at once, or ask Ann <ann@example\.org> for more\."
-    ), timeout=WAIT_MS)  # fmt: skip
+    reached = rf"stopped at {CLOCK}: it reached its memory limit of 288 MiB \(rule: group students\).*{CONTACT}"
+    expect(page.locator("#last-end")).to_have_text(re.compile(reached), timeout=WAIT_MS)
     page.screenshot(path=hub.policy.parent / "not_running.png")
     page.click("#start")
     expect(page.locator("#last-end")).to_contain_text("it reached its memory limit of 288 MiB", timeout=WAIT_MS)
@@ -125,10 +124,7 @@ def test_a_server_that_is_killed_while_it_starts(hub):
     begin = time.monotonic()
     answer, events = hub.start("tim")
     message = events[-1]["message"] if events else answer.json()["message"]
-    assert re.search(
-        rf"Your server was stopped at {CLOCK}: it reached its memory limit of 40 MiB \(rule: user tim\)\. When you "
-        r"start it again, load less data at once, or ask Ann <ann@example\.org> for more\.", message
-    ), message  # fmt: skip
+    assert re.search(rf"it reached its memory limit of 40 MiB \(rule: user tim\).*{CONTACT}", message), message
     assert time.monotonic() - begin < 60
 
 

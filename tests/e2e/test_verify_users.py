@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.busy import TRIES, is_busy
 from tests.conftest import MINIMAL, spawner_limits
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -20,15 +21,19 @@ def verify(hub, *arguments, **environment):
 
 @pytest.mark.alone  # it measures CPU time
 def test_a_user_is_verified_through_the_hub(hub, tmp_path):
-    """The server is started, pressed, judged and stopped; the report names the rules; nothing is BROKEN."""
-    found = verify(hub, "eve", f"--json={tmp_path / 'report.json'}")
-    report = json.loads((tmp_path / "report.json").read_text())
-    outcomes = {verdict["field"]: verdict["outcome"] for verdict in report["trials"][0]["verdicts"]}
-    assert set(outcomes) == {"mem_limit", "memswap_limit", "cpu_limit", "cpu_shares", "pids_limit"}
-    exact = {field: outcomes[field] for field in ("mem_limit", "memswap_limit", "pids_limit")}
-    assert exact == dict.fromkeys(exact, "HELD"), found.stdout
-    assert "BROKEN" not in outcomes.values(), found.stdout
-    assert found.returncode == (0 if set(outcomes.values()) == {"HELD"} else 3), found.stderr
+    """The server is started, pressed, judged and stopped; the report names the rules; all of them hold."""
+    for _ in range(TRIES):
+        found = verify(hub, "eve", f"--json={tmp_path / 'report.json'}")
+        report = json.loads((tmp_path / "report.json").read_text())
+        outcomes = {verdict["field"]: verdict["outcome"] for verdict in report["trials"][0]["verdicts"]}
+        exact = {field: outcomes.pop(field) for field in ("mem_limit", "memswap_limit", "pids_limit")}
+        assert exact == dict.fromkeys(exact, "HELD"), found.stdout
+        assert set(outcomes) == {"cpu_limit", "cpu_shares"}
+        assert "BROKEN" not in outcomes.values(), found.stdout
+        assert found.returncode == (3 if "UNKNOWN" in outcomes.values() else 0), found.stderr
+        if found.returncode == 0:
+            break
+    assert found.returncode == 0 or is_busy(), found.stdout
     assert "from user eve (limits.yaml:12)" in re.sub(r"\s+", " ", found.stdout)
     assert hub.container("eve") is None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.busy import TRIES
 from tests.guest.guest import IMAGE, GuestError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ HOG = "held = [bytearray(b'1') * (1 << 20) for _ in range(100)]"
 FORKS = "for i in $(seq 40); do sleep 3 & done; wait"
 BURN = "for i in 1 2; do (timeout 12 sh -c 'while :; do :; done') & done; wait"
 SECONDS = 900
-TRIES = 3
 
 
 def verified(guest: Guest, *arguments: str) -> dict[str, tuple[str, str]]:

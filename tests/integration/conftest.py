@@ -28,6 +28,8 @@ TINY = "spawner-limits/test-tiny:1"
 """sh and some tools, 3 MB; made here, because no registry need be reachable"""
 TOOLS = ("sh", "sleep", "date", "cat", "true", "mktemp", "dirname", "basename", "rm")
 GRACE_S = 30
+START_S = 120
+"""for an engine's start, in a guest too"""
 
 
 def eventually(what, seconds=GRACE_S):
@@ -193,7 +195,7 @@ class OwnEngine:
                 start_new_session=True,
             )
         try:
-            self.client = eventually(self._connected)
+            self.client = eventually(self._connected, START_S)
             self.client.import_image_from_data(tiny(), repository=TINY.partition(":")[0], tag=TINY.partition(":")[2])
         except BaseException:
             self.close()

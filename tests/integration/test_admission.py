@@ -123,16 +123,23 @@ def test_one_hub_fills_its_host_and_no_more(client, room):
 
 
 def test_two_hubs_never_fill_it_twice(client):
-    """Two processes that know nothing of each other: the second look finds what the other has created meanwhile."""
-    policy = room_for(client, 3)
+    """Two processes that know nothing of each other: the second look finds what the other has created meanwhile.
+
+    All that were created at one moment may so be refused; what room is then left is given to who comes later.
+    """
+    policy, room = room_for(client, 3), 3
 
     async def burst(*hubs):
         return await asyncio.gather(*(start(client, hubs[n % 2], policy, f"two{n}") for n in range(12)))
 
+    async def later(places):
+        return [await start(client, places, policy, f"late{n}") for n in range(room + 1)]
+
     with hub() as first, hub() as second:
         went = sum(asyncio.run(burst(first, second)))
-    assert went <= 3
-    assert len(ours(client)) == went
+        assert len(ours(client)) == went <= room
+        assert went + sum(asyncio.run(later(first))) == room
+    assert len(ours(client)) == room
 
 
 def test_a_server_takes_its_own_place_again(client):

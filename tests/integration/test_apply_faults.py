@@ -24,7 +24,8 @@ from spawner_limits.state_folder import VARIABLE
 from spawner_limits.units import MIB
 from tests.conftest import COMMAND
 from tests.integration.conftest import eventually
-from tests.integration.test_apply_live import BEFORE, memory, site
+from tests.integration.test_apply_live import BEFORE, site
+from tests.kernel_files import memory_limit_bytes, quota_us
 
 __all__ = ["site"]
 ONE = BEFORE.replace("256M", "300M").replace("0.5", "1").replace("100", "120")
@@ -40,8 +41,7 @@ VANISHED = re.compile(
 def limits(site, container):
     """Memory, quota and processes, by the Linux kernel."""
     shown = site.shown(container)
-    quota = shown.get("cpu.cfs_quota_us") or shown["cpu.max"].split()[0]
-    return int(shown[memory(site.version)]), int(quota), int(shown["pids.max"])
+    return memory_limit_bytes(shown), quota_us(shown), int(shown.limits["pids.max"])
 
 
 def test_two_at_once_with_different_policies(site):

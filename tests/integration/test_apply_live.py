@@ -22,8 +22,12 @@ from spawner_limits.policy.parse import load
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.state_folder import VARIABLE
 from spawner_limits.units import MIB
+from tests import kernel_files
 from tests.conftest import MINIMAL, kernel, spawner_limits
+from tests.integration.conftest import eventually
+from tests.kernel_files import memory_limit_bytes
 
+pytestmark = pytest.mark.v2
 HOLD = "import sys, time; held = bytearray(int(sys.argv[1]) << 20); print('held', flush=True); time.sleep(600)"
 BEFORE = "  mem_limit: 256M\n  cpu_limit: 0.5\n  pids_limit: 100\n"
 
@@ -35,7 +39,6 @@ class Site:
         self.client, self.folder = client, folder
         self.file, self.records = folder / "limits.yaml", Records(folder / "records")
         self.user = f"test-apply-{uuid.uuid4().hex[:8]}"
-        self.version = 2 if client.info().get("CgroupVersion") == "2" else 1
         self.node = Node.here(DockerEngine.over(client), self.records)
         self.made = []
         self.rule(BEFORE)
@@ -74,8 +77,12 @@ class Site:
         )
 
     def shown(self, container):
-        """The kernel's files."""
-        return kernel(self.client.inspect_container(container)).limits
+        """What the Linux kernel shows."""
+        return kernel(self.client.inspect_container(container))
+
+    def memory(self, container):
+        """The memory limit, in MiB."""
+        return memory_limit_bytes(self.shown(container)) // MIB
 
     def plans(self):
         """What is to be done now."""
@@ -95,10 +102,6 @@ def site(client, tmp_path):
             client.remove_container(container, force=True)
 
 
-def memory(version):
-    return "memory.limit_in_bytes" if version == 1 else "memory.max"
-
-
 def test_a_change_reaches_the_kernel(site):
     """The engine is told and the kernel shows it; the container goes on, and then there is no drift."""
     container = site.start()
@@ -107,7 +110,7 @@ def test_a_change_reaches_the_kernel(site):
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{site.user}: HELD" in done.stdout
     assert "mem_limit is 300 MiB (it was 256 MiB)" in done.stdout
-    assert (site.shown(container)[memory(site.version)], site.shown(container)["pids.max"]) == (str(300 * MIB), "120")
+    assert (site.memory(container), site.shown(container).limits["pids.max"]) == (300, "120")
     assert site.run("plan").returncode == site.run("ps").returncode == 0
     assert "nothing was to be changed" in site.run("apply").stdout
 
@@ -116,7 +119,7 @@ def test_no_swap_that_may_not_stay_is_asked_anew(site):
     """A server of an older version: the kernel shows what it should, the engine's record does not; it lives on."""
     container = site.start()
     site.client.update_container(container, mem_limit=256 * MIB, memswap_limit=256 * MIB)
-    before = site.shown(container)
+    before = site.shown(container).limits
     found = site.run("ps")
     assert found.returncode == site.run("plan").returncode == 1
     assert "memswap_limit: 256 MiB, which may not stay, expected 256 MiB" in found.stdout
@@ -125,7 +128,7 @@ def test_no_swap_that_may_not_stay_is_asked_anew(site):
     assert "memswap_limit is 256 MiB (it was 256 MiB, which may not stay)" in done.stdout
     after = site.client.inspect_container(container)
     assert (after["HostConfig"]["Memory"], after["HostConfig"]["MemorySwap"]) == (256 * MIB, 256 * MIB + 1)
-    assert site.shown(container) == before
+    assert site.shown(container).limits == before
     assert after["RestartCount"] == 0
     assert site.run("plan").returncode == site.run("ps").returncode == 0
 
@@ -138,7 +141,7 @@ def test_what_is_in_use_is_not_lowered(site):
     assert done.returncode == 1
     assert "mem_limit is still 256 MiB, the policy gives 64 MiB: 1" in done.stdout
     assert "cpu_limit is 0.25 cores (it was 0.50 cores)" in done.stdout
-    assert site.shown(container)[memory(site.version)] == str(256 * MIB)
+    assert site.memory(container) == 256
     assert site.client.inspect_container(container)["State"]["Running"]
 
 
@@ -149,16 +152,22 @@ def test_by_force_the_engine_is_asked_all_the_same(site):
     refused = site.run("apply", "--force")
     assert refused.returncode == 2
     assert f"may be killed by the Linux kernel: {site.user}: 1" in refused.stderr
-    assert site.shown(container)[memory(site.version)] == str(256 * MIB)
+    assert site.memory(container) == 256
     done = site.run("apply", "--force", "--yes")
-    if site.version == 1:
+    if kernel_files.here() == 1:
         assert done.returncode == 1
-        assert "the engine refused: unable to set memory limit to 67108864 (current usage: 1" in " ".join(
-            done.stdout.split()
-        )
+        told = "the engine refused: unable to set memory limit to 67108864 (current usage: 1"
+        assert told in " ".join(done.stdout.split())
         assert site.client.inspect_container(container)["State"]["Running"]
     else:
-        assert not site.client.inspect_container(container)["State"]["Running"]
+        state = eventually(lambda: ended(site.client, container))
+        assert state["ExitCode"] == 137
+
+
+def ended(client, container):
+    """What the engine says of a container that has ended, else `None`."""
+    state = client.inspect_container(container)["State"]
+    return None if state["Running"] else state
 
 
 def test_a_dry_run_changes_nothing(site):
@@ -182,7 +191,7 @@ def test_what_was_given_up_is_taken_back(site):
     assert done.returncode == 1
     assert [one["field"] for one in told["left"]] == ["mem_guarantee"]
     assert told["told"] == [{"CpuShares": 1024}, {"CpusetCpus": site.node.host.cpus}]
-    assert site.shown(container)["cpuset.cpus"] == site.node.host.cpus
+    assert site.shown(container).limits["cpuset.cpus"] == site.node.host.cpus
 
 
 def test_drift_behind_the_engines_back(site):
@@ -223,7 +232,7 @@ def test_one_that_fails_holds_up_no_other(site):
     site.rule(BEFORE.replace("256M", "64M"))
     done = apply.apply_all(site.node, site.plans())
     assert {one.plan.server.server: one.holds for one in done} == {"small": True, "large": False}
-    assert [site.shown(one)[memory(site.version)] for one in (small, large)] == [str(64 * MIB), str(256 * MIB)]
+    assert [site.memory(one) for one in (small, large)] == [64, 256]
 
 
 def test_servers_of_another_hub_are_left_alone(site):

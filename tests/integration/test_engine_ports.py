@@ -57,6 +57,7 @@ def container(own_engine):
     client.remove_container(made, force=True)
 
 
+@pytest.mark.v2
 def test_a_server_as_docker_knows_it(engine, container):
     """All of it, and by its labels alone."""
     server = engine.inspect(container)
@@ -75,6 +76,7 @@ def test_a_server_as_docker_knows_it(engine, container):
     assert LocalSnapshots(engine).of(server).pids_current == 1
 
 
+@pytest.mark.v2
 def test_errors_are_the_ports_own(engine, container):
     """Whatever the SDK raises: nothing of it leaves the room."""
     with pytest.raises(GoneError):
@@ -90,6 +92,7 @@ def test_errors_are_the_ports_own(engine, container):
             slow.info()
 
 
+@pytest.mark.v2
 def test_an_update_and_an_end(engine, container):
     """An update is what is asked then; killing twice is no error."""
     engine.update(container, {"PidsLimit": 40})

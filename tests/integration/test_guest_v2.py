@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.busy import is_busy
 from tests.guest.containers import start
 from tests.guest.guest import IMAGE
 from tests.guest.verdicts import experiment, report
@@ -164,9 +165,8 @@ def test_experiments(v2):
     code, document, told = experiment(v2, "oom")
     assert (code, document and document["outcome"]) == (0, "HELD"), told
     code, document, told = experiment(v2, "shares")
-    assert code in (0, 3), told
     words = " ".join(document["findings"])
-    assert (code == 3) is ("Nothing is said" in words)
-    assert code == 3 or "by the formula before runc 1.3.2" in words
+    held = (code, "by the formula before runc 1.3.2" in words) == (0, True)
+    assert held or ((code, "Nothing is said" in words) == (3, True) and is_busy()), (words, told)
     code, _, told = experiment(v2, "swappiness")
     assert (code, "cgroup v2 has no swappiness" in told) == (3, True)

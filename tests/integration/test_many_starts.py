@@ -13,6 +13,7 @@ from spawner_limits.spawners.engine_threads import THREADS
 from spawner_limits.units import MIB
 from tests.between import between
 from tests.conftest import kernel
+from tests.kernel_files import memory_limit_bytes
 
 MANY = 50
 # so many at once hold up whatever runs beside them
@@ -27,11 +28,6 @@ def place(client):
     assert client.containers(all=True, filters={"name": f"^/{made.prefix}-"}) == []
 
 
-def memory(shown):
-    """Bytes, by the Linux kernel."""
-    return int(shown.limits.get("memory.limit_in_bytes") or shown.limits["memory.max"])
-
-
 def test_fifty_servers_start_at_once(client, place):
     """Each inside its limits by the Linux kernel, each attested, each with the notebook; nobody is refused."""
     spawners = place.ours(MANY)
@@ -39,7 +35,7 @@ def test_fifty_servers_start_at_once(client, place):
     assert len(took) == MANY
     for spawner in spawners:
         shown = kernel(client.inspect_container(spawner.container_id))
-        assert memory(shown) == 32 * MIB
+        assert memory_limit_bytes(shown) == 32 * MIB
         assert attest(spawner.enforcement.expect, shown, swap_bytes=meminfo()["SwapTotal"]) == ()
         assert [one.event for one in place.records.of(spawner.container_id)] == ["attested"]
         assert any("mnist.ipynb, mnist_2k_500.npz, MNIST-LICENSE.md copied" in one["message"] for one in spawner._told)

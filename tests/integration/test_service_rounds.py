@@ -26,7 +26,8 @@ from spawner_limits.policy.resolve import resolve
 from spawner_limits.service.keeper import RETRY_S, Groups, Service
 from spawner_limits.units import MIB
 from tests.conftest import MINIMAL, kernel
-from tests.integration.conftest import TINY
+from tests.integration.conftest import TINY, eventually
+from tests.kernel_files import memory_limit_bytes
 
 NO_HUB = "http://127.0.0.1:9/hub/api"
 POLICY = """\
@@ -96,8 +97,7 @@ def started(client, path):
 
 def memory(client, container):
     """MiB, by the Linux kernel."""
-    shown = kernel(client.inspect_container(container)).limits
-    return int(shown.get("memory.limit_in_bytes") or shown["memory.max"]) // MIB
+    return memory_limit_bytes(kernel(client.inspect_container(container))) // MIB
 
 
 def change(path, size):
@@ -111,6 +111,7 @@ def settle():
     time.sleep(1.1)
 
 
+@pytest.mark.v2
 def test_a_changed_policy_is_applied_once(client, service, started, path):
     """To all; what is as it should be is not looked at again before the next change."""
     one, other = started(), started("bob", ["students"])
@@ -138,6 +139,7 @@ def test_a_server_that_starts_while_the_policy_changes(client, service, started,
     assert memory(client, late) == 288
 
 
+@pytest.mark.v2
 def test_servers_of_another_policy_file_are_left_alone(client, service, started, tmp_path, path):
     """Another hub's servers on the same engine are none of ours."""
     other = tmp_path / "other.yaml"
@@ -156,6 +158,7 @@ CLOCKS = {
 }
 
 
+@pytest.mark.v2
 @pytest.mark.parametrize("jumps", CLOCKS.values(), ids=CLOCKS)
 def test_a_grant_ends(client, service, started, jumps):
     """By the wall clock as it is at each round, wherever it was before."""
@@ -167,14 +170,14 @@ def test_a_grant_ends(client, service, started, jumps):
         assert memory(client, container) == (400 if jump < timedelta(hours=1) else 256)
 
 
+@pytest.mark.v2
 def test_memory_in_use_is_tried_again(client, service, started, path, seconds, caplog):
     """Said once, tried each 30 s, applied when the memory is free; meanwhile nothing is changed or killed."""
     container = started()
     load = client.exec_create(container, ["python3", "-c", HOG])["Id"]
     client.exec_start(load, detach=True)
     settle()
-    while kernel(client.inspect_container(container)).memory_current_bytes < 150 * MIB:
-        time.sleep(0.1)
+    eventually(lambda: kernel(client.inspect_container(container)).memory_current_bytes >= 150 * MIB)
     change(path, "128M")
     with caplog.at_level(logging.INFO, "spawner-limits"):
         assert [done.holds for done in service.round(NOW)] == [False]
@@ -184,8 +187,7 @@ def test_memory_in_use_is_tried_again(client, service, started, path, seconds, c
         assert (memory(client, container), client.exec_inspect(load)["Running"]) == (256, True)
         with suppress(ProcessLookupError):
             os.kill(client.exec_inspect(load)["Pid"], signal.SIGKILL)
-        while client.exec_inspect(load)["Running"]:
-            time.sleep(0.1)
+        eventually(lambda: not client.exec_inspect(load)["Running"])
         seconds[0] += RETRY_S
         assert [done.holds for done in service.round(NOW)] == [True]
     assert memory(client, container) == 128

@@ -13,10 +13,10 @@ from spawner_limits.conformance.suite import measure
 from spawner_limits.conformance.trial import Bench
 from spawner_limits.proof.evidence import Outcome
 from tests.conftest import MINIMAL
-from tests.integration.test_conformance_suite import cgroup_version
+from tests.kernel_files import only_v1
 
 (CASE,) = CASES
-V1 = pytest.mark.skipif(cgroup_version() != 1, reason="cgroup v2 counts sockets by itself")
+pytestmark = only_v1("v2 counts sockets by itself, as case 66 shows")
 
 
 @pytest.fixture
@@ -24,7 +24,6 @@ def bench():
     return Bench(Engine(), MINIMAL)
 
 
-@V1
 def test_as_containers_are_made_they_are_no_memory(bench):
     """Three times the limit in buffers, of which the kernel counts nothing as the container's: a known defect."""
     found = measure(CASE, bench)
@@ -35,7 +34,6 @@ def test_as_containers_are_made_they_are_no_memory(bench):
     assert found.control.has_power
 
 
-@V1
 def test_with_the_limit_written_they_are_held(bench):
     """The same load and judge; the control, which has none, is BROKEN."""
     written = replace(LIMITED, behind={LIMIT_FILE: str(LIMIT_BYTES)})
@@ -45,7 +43,6 @@ def test_with_the_limit_written_they_are_held(bench):
     assert LIMIT_BYTES <= found.figures["socket buffers: counted_bytes"] < LIMIT_BYTES * 1.25
 
 
-@V1
 def test_a_limit_of_the_parent_alone_holds_nothing(bench):
     """A container's sockets are counted only where its own file was written, with whatever number."""
     with bench.parent() as parent:

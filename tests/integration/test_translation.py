@@ -15,6 +15,7 @@ from spawner_limits.kernel.cgroups import find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.limits import FIELDS, Limits
 from spawner_limits.units import GIB, MIB
+from tests import kernel_files
 from tests.conftest import MINIMAL
 
 EVERYTHING = Limits(
@@ -29,12 +30,14 @@ EVERYTHING = Limits(
     pids_limit=256,
 )
 PAGE = os.sysconf("SC_PAGE_SIZE")
+pytestmark = pytest.mark.v2
 
 
 @pytest.fixture(scope="session")
 def version(client):
-    """The version of cgroups that the engine uses."""
-    return 2 if client.info()["CgroupVersion"] == "2" else 1
+    """The version of cgroups that the engine uses, which is this host's."""
+    assert client.info()["CgroupVersion"] == str(kernel_files.here())
+    return kernel_files.here()
 
 
 @pytest.fixture
@@ -171,33 +174,27 @@ def test_the_kernel_shows_what_was_asked(client, create, version, limits):
     assert {key: (shown[key], accept) for key, accept in expected.items() if shown[key] not in accept} == {}
 
 
-TAKEN_AWAY = {1: ("cpu.cfs_quota_us", "-1", "-1"), 2: ("cpu.max", "max", "max 100000")}
-
-
 def test_a_limit_that_is_taken_away_behind_the_engine(client, create, version):
     """The kernel's files tell it, at the next reading; `docker inspect` does not."""
     enforcement = held(Limits(cpu_limit=0.5), version)
     container = create(enforcement.ask)
     cgroup = start(client, container)
-    name, written, read = TAKEN_AWAY[cgroup.versions["cpu"]]
+    name = kernel_files.QUOTA[version]
     with Reader(cgroup) as reader:
         assert reader.read_limits().limits[name] in files(enforcement, cgroup.versions)["cpu_limit", name]
-        (cgroup.directories["cpu"] / name).write_text(written, encoding="ascii")
-        assert reader.read_limits().limits[name] == read
+        _, lifted = kernel_files.lift_quota(cgroup)
+        assert reader.read_limits().limits[name] == lifted
     assert mismatches(enforcement.ask, client.inspect_container(container)["HostConfig"]) == ()
 
 
-def test_a_limit_that_is_changed_through_the_engine(client, create):
+def test_a_limit_that_is_changed_through_the_engine(client, create, version):
     """After `docker update` inspect and the kernel both tell it."""
     enforcement = translate(Limits(cpu_limit=0.5, pids_limit=64))
     container = create(enforcement.ask)
     with Reader(start(client, container)) as reader:
         client.update_container(container, cpu_quota=80_000)
         seen = reader.read_limits()
-    ((name, text),) = {
-        name: seen.limits[name] for name in ("cpu.cfs_quota_us", "cpu.max") if name in seen.limits
-    }.items()
-    assert text == {"cpu.cfs_quota_us": "80000", "cpu.max": "80000 100000"}[name]
+    assert kernel_files.quota(version, 0.8).items() <= seen.limits.items()
     found = client.inspect_container(container)["HostConfig"]
     assert mismatches(enforcement.ask, found) == ("CpuQuota is 80000, the policy says 50000",)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from spawner_limits.units import MIB
+from tests import kernel_files
+from tests.busy import TRIES
 from tests.conftest import MINIMAL, TENSORFLOW
 from tests.integration.conftest import eventually
 
@@ -253,8 +255,6 @@ CONTENDED = (
     r"|not pressed: \d\.\d+ of 1 CPUs busy"
     r"|the CPU was only \d+% theirs: something else is busy here"
 )
-TRIES = 3
-"""an UNKNOWN for contention may be repeated, bounded; a BROKEN or a HELD never is"""
 
 
 class Bystander:
@@ -312,39 +312,14 @@ def test_the_control_is_broken(verify):
     assert found.code == 0
 
 
-def lift_memory(cgroup):
-    """Take the memory limits away, as root can, and Docker would not notice."""
-    directory = cgroup.directories["memory"]
-    files = ("memory.memsw.limit_in_bytes", "memory.limit_in_bytes") if cgroup.versions["memory"] == 1 else ()
-    for name in files or ("memory.swap.max", "memory.max"):
-        (directory / name).write_text("-1" if files else "max")
-
-
-def restore_memory(cgroup):
-    """Put them back, once nothing above them is in use."""
-    directory = cgroup.directories["memory"]
-    if cgroup.versions["memory"] == 1:
-        files = {"memory.limit_in_bytes": LIMIT, "memory.memsw.limit_in_bytes": LIMIT}
-    else:
-        files = {"memory.max": LIMIT, "memory.swap.max": 0}
-    for name, value in files.items():
-        (directory / name).write_text(str(value))
-
-
-def lift_cpu(cgroup):
-    """Take the quota away."""
-    name, text = ("cpu.cfs_quota_us", "-1") if cgroup.versions["cpu"] == 1 else ("cpu.max", "max 100000")
-    (cgroup.directories["cpu"] / name).write_text(text)
-
-
 LATE_HOG = "sleep 3; python3 -c 'import time; x = bytearray(b\"x\") * (128 << 20); time.sleep(1)'; sleep 2"
 LIFTED = {
     "the memory limit": (
-        {"mem-limit": "64M"}, ("sh", "-c", LATE_HOG), lift_memory, "mem_limit",
+        {"mem-limit": "64M"}, ("sh", "-c", LATE_HOG), kernel_files.lift_memory, "mem_limit",
         r"the kernel shows \S+ = \S+, expected 67108864; peak 1\d\d MiB \(\d+ bytes\) is above the limit",
     ),
     "the quota": (
-        {"cpu-limit": "0.2"}, ("stress-ng", "--cpu", "2", "--timeout", "7"), lift_cpu, "cpu_limit",
+        {"cpu-limit": "0.2"}, ("stress-ng", "--cpu", "2", "--timeout", "7"), kernel_files.lift_quota, "cpu_limit",
         r"the kernel shows \S+ = .*, expected .*; \d\.\d\d cores over 2\.\d s, \d+% above it",
     ),
 }  # fmt: skip
@@ -368,13 +343,11 @@ def test_a_limit_that_was_put_back_in_time_is_broken_all_the_same(verify):
     """Before and after the load the kernel shows the limit; what was used in between tells."""
     process = verify.start("--image", MINIMAL, "--mem-limit=64M", "--json", "-", "--", "sh", "-c", LATE_HOG)
     cgroup = verify.pressed(process)
-    lift_memory(cgroup)
-    used = cgroup.directories["memory"] / (
-        "memory.usage_in_bytes" if cgroup.versions["memory"] == 1 else "memory.current"
-    )
+    kernel_files.lift_memory(cgroup)
+    used = cgroup.directories["memory"] / kernel_files.MEMORY_USED[cgroup.versions["memory"]]
     eventually(lambda: int(used.read_text()) > 1.5 * LIMIT)
     eventually(lambda: int(used.read_text()) < LIMIT // 2)
-    restore_memory(cgroup)
+    kernel_files.restore_memory(cgroup, LIMIT)
     found = verify.end(process)
     outcome, reason = found.verdicts()["mem_limit"]
     assert outcome == "BROKEN"
@@ -444,13 +417,15 @@ def test_the_report_goes_where_it_is_asked_for(verify, tmp_path):
 
 def test_json_on_stdout_is_nothing_but_json(verify):
     """A program can read it; what a person reads meanwhile goes to stderr, the load's own noise nowhere."""
-    load = ("sh", "-c", "echo out; echo err >&2; exit 5")
+    # long enough to be told of once
+    load = ("sh", "-c", "echo out; echo err >&2; sleep 3; exit 5")
     found = verify("--image", MINIMAL, "--pids-limit=32", "--json", "-", "--", *load)
     assert (found.report["schema_version"], found.report["exit_code"], found.code) == (1, 3, 3)
     assert found.report["trials"][0]["load"]["said"] == ["out"]
     first, *samples = found.stderr.splitlines()
-    assert first == f"{MINIMAL}: pressing with sh -c 'echo out; echo err >&2; exit 5'"
-    assert all(line.startswith(f"  {MINIMAL}   0 s: ") for line in samples)
+    assert first == f"{MINIMAL}: pressing with sh -c 'echo out; echo err >&2; sleep 3; exit 5'"
+    assert samples
+    assert [line for line in samples if not line.startswith(f"  {MINIMAL} ")] == []
 
 
 def test_without_a_terminal_nothing_is_coloured(verify):

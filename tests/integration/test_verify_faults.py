@@ -24,10 +24,10 @@ from tests.integration.conftest import TINY, eventually, processes_of, tar
 IMAGE = f"--image={MINIMAL}"
 CORES = os.cpu_count()
 REFUSED = "Docker refuses a container with these limits"
-SIZE = 'expected a size such as "512M" or "1.5G", or "unlimited"'
 
 # -- bad input ---------------------------------------------------------------------------------------------------
 
+# of a value that a policy could not have either, tests/unit/test_limits.py has the whole message
 BAD = {
     "nothing to verify": ((), "name the users whose limits are to be verified, or an --image"),
     "limits without an image": (
@@ -47,14 +47,14 @@ BAD = {
         ("--image=No:Such:Image", "--mem-limit=1G"),
         f"{REFUSED}: invalid reference format: repository name must be lowercase",
     ),
-    "a size that is none": ((IMAGE, "--mem-limit=2GBB"), f"--mem-limit 2GBB: {SIZE}"),
-    "a size below zero": ((IMAGE, "--mem-limit=-1"), f"--mem-limit -1: {SIZE}"),
-    "a size of zero": ((IMAGE, "--mem-limit=0"), '--mem-limit 0: expected a size above 0, or "unlimited"'),
-    "an empty size": ((IMAGE, "--mem-limit="), f"--mem-limit (empty): {SIZE}"),
-    "an infinite size": ((IMAGE, "--mem-limit=.inf"), f"--mem-limit .inf: {SIZE}"),
+    "a size that is none": ((IMAGE, "--mem-limit=2GBB"), "--mem-limit 2GBB: expected a size"),
+    "a size below zero": ((IMAGE, "--mem-limit=-1"), "--mem-limit -1: expected a size"),
+    "a size of zero": ((IMAGE, "--mem-limit=0"), "--mem-limit 0: expected a size above 0"),
+    "an empty size": ((IMAGE, "--mem-limit="), "--mem-limit (empty): expected a size"),
+    "an infinite size": ((IMAGE, "--mem-limit=.inf"), "--mem-limit .inf: expected a size"),
     "less memory than Docker accepts": (
         (IMAGE, "--mem-limit=4M"),
-        '--mem-limit 4M: expected at least 6 MiB (Docker starts no container with less), or "unlimited"',
+        "--mem-limit 4M: expected at least 6 MiB",
     ),
     "less memory and swap than memory": (
         (IMAGE, "--mem-limit=1G", "--memswap-limit=512M"),
@@ -74,7 +74,7 @@ BAD = {
     ),
     "fewer cores than the kernel counts": (
         (IMAGE, "--cpu-limit=0.001"),
-        '--cpu-limit 0.001: expected at least 0.01 cores (the Linux kernel counts no less), or "unlimited"',
+        "--cpu-limit 0.001: expected at least 0.01 cores",
     ),
     "a period without a quota": (
         (IMAGE, "--cpu-period=50000"), "--cpu-period is what --cpu-limit is counted over: it needs one",
@@ -88,11 +88,11 @@ BAD = {
         f"{REFUSED}: Requested CPUs are not available - requested 99, available: 0-{CORES - 1}",
     ),
     "CPUs that are no numbers": (
-        (IMAGE, "--cpuset-cpus=all"), '--cpuset-cpus all: expected CPU numbers such as "0-2,5", or "unlimited"',
+        (IMAGE, "--cpuset-cpus=all"), "--cpuset-cpus all: expected CPU numbers",
     ),
     "no process at all": (
         (IMAGE, "--pids-limit=0"),
-        '--pids-limit 0: expected at least 1 (the Linux kernel\'s pids.max), or "unlimited"',
+        "--pids-limit 0: expected at least 1",
     ),
     "a directory that is not there": (
         (IMAGE, "--mem-limit=1G", "--json=/no/such/directory/report.json"),
@@ -117,10 +117,11 @@ BAD = {
 
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
 def test_bad_input_is_refused_before_anything_starts(verify, arguments, message):
-    """One line that says what was found and what was expected; exit code 2; stdout is empty."""
+    """One line that says what was found, and begins so; exit code 2; stdout is empty."""
     found = verify(*arguments, *(["--", "true"] if "--image" in " ".join(arguments) else []), JUPYTERHUB_API_TOKEN="")
     assert (found.code, found.stdout) == (2, "")
-    assert found.stderr == f"spawner-limits: {message}\n"
+    assert found.stderr.startswith(f"spawner-limits: {message}")
+    assert found.stderr.count("\n") == 1
     assert verify.made() == set()
 
 

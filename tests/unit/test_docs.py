@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import re
 import shlex
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -22,17 +20,10 @@ from spawner_limits.errors import LimitsError, PolicyError
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy.parse import SECTIONS, load, parse
 from spawner_limits.proof.evidence import Outcome
+from tests.conftest import committed
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {name: Verb(name, *verb).load() for name, verb in VERBS.items()}
-
-
-def committed():
-    """The files of the project: all that .gitignore leaves."""
-    ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()] + [".git"]
-    for folder, folders, files in os.walk(ROOT):
-        folders[:] = [name for name in folders if not any(fnmatch(name, pattern) for pattern in ignored)]
-        yield from (Path(folder, name) for name in files if not any(fnmatch(name, pattern) for pattern in ignored))
 
 
 def text(path):
@@ -263,8 +254,9 @@ FOREIGN = {"a path of the machine it was written on": PATH, "a registry or a mir
 @pytest.mark.parametrize("pattern", FOREIGN.values(), ids=FOREIGN)
 def test_nothing_names_a_machine_or_a_registry(pattern):
     """No file of the project names a place that only somebody's machine or network has."""
-    found = []
-    for path in committed():
+    found, files = [], list(committed())
+    assert Path(__file__) in files
+    for path in files:
         data = path.read_bytes()
         lines = [] if b"\0" in data else data.decode().splitlines()
         name = path.relative_to(ROOT)

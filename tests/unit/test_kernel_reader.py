@@ -124,14 +124,21 @@ def test_counters_alone(host: str) -> None:
         assert reader.read() == dataclasses.replace(SNAPSHOTS[host], limits={})
 
 
-def test_each_read_is_fresh(tmp_path: Path) -> None:
+FRESH = {
+    "v1": ("cpuacct.usage", "8000000000\n", 7_089_796_497),
+    "v2": ("cpu.stat", "usage_usec 8000000\nnr_periods 1\nnr_throttled 1\nthrottled_usec 1\n", 7_636_413_000),
+}
+
+
+@pytest.mark.parametrize(("host", "file", "text", "used_ns"), [(host, *row) for host, row in FRESH.items()], ids=FRESH)
+def test_each_read_is_fresh(tmp_path: Path, host: str, file: str, text: str, used_ns: int) -> None:
     """A file that changed shows its new value, at the new time, through the descriptor that was open before."""
-    cgroup = copied(tmp_path, "v1")
+    cgroup = copied(tmp_path, host)
     with Reader(cgroup, clock=iter([100, 103, 200, 250]).__next__) as reader:
         before = reader.read()
-        (cgroup.directories["cpuacct"] / "cpuacct.usage").write_text("8000000000\n")
+        (cgroup.directories["cpuacct"] / file).write_text(text)
         after = reader.read()
-    assert (before.monotonic_ns, before.cpu_usage_ns) == (100, 7_089_796_497)
+    assert (before.monotonic_ns, before.cpu_usage_ns) == (100, used_ns)
     assert (after.monotonic_ns, after.cpu_usage_ns) == (200, 8_000_000_000)
     assert (before.cpu_delay_ns, after.cpu_delay_ns) == (3, 50)
 
@@ -220,23 +227,25 @@ def test_file_not_there(
 
 
 WRONG = {
-    "a word": ("memory.usage_in_bytes", "max\n", "expected a whole number, found 'max'"),
-    "negative": ("memory.usage_in_bytes", "-1\n", "expected a whole number, found '-1'"),
-    "empty": ("memory.usage_in_bytes", "", "expected a whole number, found ''"),
-    "not UTF-8": ("memory.usage_in_bytes", "\udcff\n", "expected a whole number, found '\ufffd'"),
-    "two numbers": ("memory.usage_in_bytes", "1 2\n", "expected a whole number, found '1 2'"),
+    "a word": ("max\n", "expected a whole number, found 'max'"),
+    "negative": ("-1\n", "expected a whole number, found '-1'"),
+    "empty": ("", "expected a whole number, found ''"),
+    "not UTF-8": ("\udcff\n", "expected a whole number, found '\ufffd'"),
+    "two numbers": ("1 2\n", "expected a whole number, found '1 2'"),
 }
+USED = {"v1": "memory.usage_in_bytes", "v2": "memory.current"}
 
 
-@pytest.mark.parametrize(("file", "text", "why"), WRONG.values(), ids=WRONG)
-def test_text_that_is_no_number(tmp_path: Path, file: str, text: str, why: str) -> None:
+@pytest.mark.parametrize("host", USED)
+@pytest.mark.parametrize(("text", "why"), WRONG.values(), ids=WRONG)
+def test_text_that_is_no_number(tmp_path: Path, host: str, text: str, why: str) -> None:
     """A text that is not one whole number is never guessed at."""
-    cgroup = copied(tmp_path, "v1")
-    (cgroup.directories["memory"] / file).write_text(text, errors="surrogateescape")
+    cgroup = copied(tmp_path, host)
+    (cgroup.directories["memory"] / USED[host]).write_text(text, errors="surrogateescape")
     with Reader(cgroup) as reader:
         found = reader.read()
     assert found.memory_current_bytes is None
-    assert found.unread == {"memory_current_bytes": f"{file}: {why}"}
+    assert found.unread == {"memory_current_bytes": f"{USED[host]}: {why}"}
 
 
 def test_key_that_is_not_there(tmp_path: Path) -> None:
@@ -255,9 +264,10 @@ def test_key_that_is_not_there(tmp_path: Path) -> None:
     }
 
 
-def test_file_that_refuses(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", USED)
+def test_file_that_refuses(tmp_path: Path, host: str) -> None:
     """Any other error of the kernel's is told in its words, with the place."""
-    cgroup = copied(tmp_path, "v1")
+    cgroup = copied(tmp_path, host)
     events = cgroup.directories["pids"] / "pids.events"
     events.unlink()
     events.mkdir()
@@ -265,15 +275,19 @@ def test_file_that_refuses(tmp_path: Path) -> None:
         assert reader.read().unread == {"pids_max_events": f"pids.events in {events.parent}: Is a directory"}
 
 
-def test_gone_before_it_was_opened(tmp_path: Path) -> None:
+KILLS = {"v1": "memory.oom_control", "v2": "memory.events"}
+
+
+@pytest.mark.parametrize("host", KILLS)
+def test_gone_before_it_was_opened(tmp_path: Path, host: str) -> None:
     """A container that ended between finding and opening gives a snapshot of reasons, not an error."""
-    cgroup = copied(tmp_path, "v1")
-    shutil.rmtree(tmp_path / "v1/sys")
+    cgroup = copied(tmp_path, host)
+    shutil.rmtree(tmp_path / host / "sys")
     with Reader(cgroup, clock=at_seven) as reader:
         found = reader.read_limits()
     assert found == Snapshot(monotonic_ns=7, versions=cgroup.versions, unread=found.unread)
-    assert set(found.unread) == {*COUNTERS, *SNAPSHOTS["v1"].limits}
-    assert found.unread["oom_kill"] == "memory.oom_control: its cgroup is gone: the container has ended"
+    assert set(found.unread) == {*COUNTERS, *SNAPSHOTS[host].limits}
+    assert found.unread["oom_kill"] == f"{KILLS[host]}: its cgroup is gone: the container has ended"
 
 
 @pytest.mark.parametrize("restarted", [False, True])

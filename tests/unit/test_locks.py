@@ -90,9 +90,9 @@ def test_one_version_of_what_several_have():
     others = dict.fromkeys(("requirements/hub.txt", "requirements/guest.txt", "requirements/upstream.txt"), dev)
     for path, wanted in {**others, f"{TENSORFLOW}.txt": minimal}.items():
         found = locks.versions(path)
-        assert {name: found[name] for name in found.keys() & wanted.keys()} == {
-            name: wanted[name] for name in found.keys() & wanted.keys()
-        }
+        common = found.keys() & wanted.keys()
+        assert len(common) > 5
+        assert {name: found[name] for name in common} == {name: wanted[name] for name in common}
 
 
 def test_the_backend_is_asked_for_once_more():

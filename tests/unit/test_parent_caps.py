@@ -155,13 +155,14 @@ def test_a_reserve_that_is_taken_back_lifts_the_quota(tmp_path, version):
     assert (top / file).read_text().strip() == text
 
 
-def test_a_cap_that_is_there_is_not_written_again(tmp_path):
+@pytest.mark.parametrize("version", WRITTEN)
+def test_a_cap_that_is_there_is_not_written_again(tmp_path, version):
     """So a start costs a few reads."""
-    top = host(tmp_path, "v2")
+    top = host(tmp_path, version)
     CgroupParent("/users", root=tmp_path).hold(WANTED)
-    before = (top / "users/memory.max").stat().st_mtime_ns
+    before = {name: (top / name).stat().st_mtime_ns for name in WRITTEN[version]}
     CgroupParent("/users", root=tmp_path).hold(WANTED)
-    assert (top / "users/memory.max").stat().st_mtime_ns == before
+    assert {name: (top / name).stat().st_mtime_ns for name in WRITTEN[version]} == before
 
 
 def test_on_v2_memory_is_not_lowered_below_what_is_in_use(tmp_path):
@@ -202,16 +203,17 @@ def test_controllers_are_turned_on_on_the_way(tmp_path):
     assert (top / "cgroup.subtree_control").read_text() == "+cpu"
 
 
-def test_a_host_without_cpu_quotas_needs_none(tmp_path):
+@pytest.mark.parametrize(("version", "file"), [("v1", "cpu/users/cpu.cfs_quota_us"), ("v2", "users/cpu.max")])
+def test_a_host_without_cpu_quotas_needs_none(tmp_path, version, file):
     """Where no CPUs are reserved, a kernel without quotas is none the worse."""
-    top = host(tmp_path, "v1")
-    (top / "cpu/users/cpu.cfs_quota_us").unlink()
+    (host(tmp_path, version) / file).unlink()
     assert CgroupParent("/users", root=tmp_path).hold(Caps(memory_bytes=GIB, processes=900)) == ()
 
 
-def test_what_can_not_be_capped_is_said(tmp_path):
+@pytest.mark.parametrize("version", WRITTEN)
+def test_what_can_not_be_capped_is_said(tmp_path, version):
     """No cgroup file system, as in a container without one: no exception, since no limit of a user is missing."""
-    host(tmp_path, "v1")
+    host(tmp_path, version)
     (tmp_path / "proc/self/mountinfo").write_text("")
     (told,) = CgroupParent("/users", root=tmp_path).hold(WANTED)
     assert told == (
@@ -222,19 +224,31 @@ def test_what_can_not_be_capped_is_said(tmp_path):
 
 
 SEEN = {
-    "as wanted": ("v2", {"users/memory.max": str(GIB), "users/pids.max": "900"}, ()),
-    "stricter": ("v1", {"memory/users/memory.limit_in_bytes": "4096", "pids/users/pids.max": "5"}, ()),
-    "no limit on v2": (
+    "v1, as wanted": ("v1", {"memory/users/memory.limit_in_bytes": str(GIB), "pids/users/pids.max": "900"}, ()),
+    "v2, as wanted": ("v2", {"users/memory.max": str(GIB), "users/pids.max": "900"}, ()),
+    "v1, stricter": ("v1", {"memory/users/memory.limit_in_bytes": "4096", "pids/users/pids.max": "5"}, ()),
+    "v2, stricter": ("v2", {"users/memory.max": "4096", "users/pids.max": "5"}, ()),
+    "v2, no limit": (
         "v2",
         {"users/pids.max": "900"},
         ("{top}/users/memory.max above all servers says no limit, and the policy leaves them 1073741824; ",),
     ),
-    "no limit on v1": (
+    "v1, no limit": (
         "v1",
         {"memory/users/memory.limit_in_bytes": str(GIB)},
         ("{top}/pids/users/pids.max above all servers says no limit, and the policy leaves them 900; ",),
     ),
-    "more than the policy leaves": (
+    "v1, more than the policy leaves": (
+        "v1",
+        {"memory/users/memory.limit_in_bytes": str(2 * GIB), "pids/users/pids.max": "900"},
+        (
+            (
+                "{top}/memory/users/memory.limit_in_bytes above all servers says 2147483648, and the policy leaves "
+                "them 1073741824; "
+            ),
+        ),
+    ),
+    "v2, more than the policy leaves": (
         "v2",
         {"users/memory.max": str(2 * GIB), "users/pids.max": "900"},
         ("{top}/users/memory.max above all servers says 2147483648, and the policy leaves them 1073741824; ",),
@@ -253,10 +267,19 @@ def test_what_is_seen_above_a_container(tmp_path, version, files, wanted):
     assert look(cgroup, WANTED) == told
 
 
-def test_it_is_removed_from_every_hierarchy(tmp_path):
+def test_it_is_removed_from_every_hierarchy_of_v1(tmp_path):
     """The engine makes it in each, and removes it from none."""
     top = host(tmp_path, "v1")
     for name in V1:
         (top / name).unlink()
     remove("/users", root=tmp_path)
     assert list(Path(top).glob("*/users")) == []
+
+
+def test_it_is_removed_from_the_one_of_v2(tmp_path):
+    """There is no other."""
+    top = host(tmp_path, "v2")
+    for file in (top / "users").iterdir():
+        file.unlink()
+    remove("/users", root=tmp_path)
+    assert not (top / "users").exists()

@@ -5,7 +5,6 @@ A policy is drawn as sections of plain texts, as an administrator writes them, s
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import math
@@ -216,10 +215,14 @@ def without_sizes(sections: Sections) -> Sections:
 
 
 def granted(policy: Policy, now: datetime, request: Request = NONE) -> Iterator[tuple[Who, Entitlement]]:
-    """The entitlement of everybody whose request is not refused."""
+    """The entitlement of everybody whose request is not refused: for a size that they may not pick, and for no more."""
     for who in EVERYBODY:
-        with contextlib.suppress(RequestError):
-            yield who, resolve(policy, *who, now=now, request=request)
+        try:
+            found = resolve(policy, *who, now=now, request=request)
+        except RequestError:
+            assert request.size is not None
+        else:
+            yield who, found
 
 
 CAPPED = [field for field in FIELDS if field != "cpu_period"]

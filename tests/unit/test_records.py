@@ -131,8 +131,10 @@ def test_a_directory_that_cannot_be_written_is_an_error(tmp_path):
 
 
 def test_where_they_are(tmp_path, monkeypatch):
-    """The variable, else root's place."""
+    """The variable, else root's place, or one of this account's own."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert usual().directory == tmp_path
     monkeypatch.delenv(VARIABLE)
-    assert os.geteuid() != 0 or str(usual().directory) == "/run/spawner-limits"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/4711")
+    own = f"/run/user/4711/spawner-limits-{os.geteuid()}"
+    assert str(usual().directory) == ("/run/spawner-limits" if os.geteuid() == 0 else own)
