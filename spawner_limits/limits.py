@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits import units
@@ -44,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
-    """How one field is written, checked and told."""
+    """How one field is written, checked, shown and proved."""
 
     name: str
     words: str
@@ -59,15 +60,19 @@ class Field:
     tell: Callable[[Value], str] = str
     unlimited: bool = True
     """False where "no limit" would mean nothing"""
+    effect: str = ""
+    """for documentation: what it does"""
+    proof: str = ""
+    """for documentation: how it is seen that it holds"""
+    expected: str = field(init=False)
+    """what may be written, as `read` says it: 'expected a size such as "512M" or "1.5G", or "unlimited"'"""
 
-    @property
-    def expected(self) -> str:
-        """What may be written, as `read` says it: 'expected a size such as "512M" or "1.5G", or "unlimited"'."""
+    def __post_init__(self) -> None:
+        """Ask once what is expected: a file is read a million times."""
         try:
             self.parse("")
         except ValueError as error:
-            return f"{error}{self._or_unlimited}"
-        raise AssertionError(f"{self.name} takes an empty text")  # pragma: no cover
+            object.__setattr__(self, "expected", f"{error}{self._or_unlimited}")
 
     @property
     def _or_unlimited(self) -> str:
@@ -100,75 +105,108 @@ def _cores(value: Value) -> str:
     return units.format_cores(float(value))
 
 
-_PERIOD = " (the Linux kernel's cpu.cfs_period_us)"
-_SHARES = " (the Linux kernel's cpu.shares)"
-_PIDS = " (the Linux kernel's pids.max)"
-
-
-def _memory(name: str, words: str, *, unlimited: bool = True) -> Field:
+_PRESSED = "`verify` presses on it"
+READ_BACK = "read back from the Linux kernel"
+_MEMORY = partial(
+    Field,
+    unit="bytes",
+    parse=units.parse_size,
     # linuxMinMemory, moby daemon/daemon_unix.go: it holds for the limit and for the reservation
-    bound = " (Docker starts no container with less)"
-    return Field(
-        name=name,
-        words=words,
-        unit="bytes",
-        parse=units.parse_size,
-        minimum=6 * units.MIB,
-        bound=bound,
-        tell=_size,
-        unlimited=unlimited,
-    )
-
-
-def _cpu(name: str, words: str, *, unlimited: bool = True) -> Field:
+    minimum=6 * units.MIB,
+    bound=" (Docker starts no container with less)",
+    tell=_size,
+)
+_CPU = partial(
+    Field,
+    unit="cores",
+    parse=units.parse_cores,
     # below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
-    bound = " (the Linux kernel counts no less)"
-    return Field(
-        name=name,
-        words=words,
-        unit="cores",
-        parse=units.parse_cores,
-        minimum=0.01,
-        bound=bound,
-        tell=_cores,
-        unlimited=unlimited,
-    )
-
-
-def _count(  # noqa: PLR0913, PLR0917  the columns of a table
-    name: str, words: str, unit: str, minimum: int, maximum: int, bound: str = ""
-) -> Field:
-    return Field(
-        name=name,
-        words=words,
-        unit=unit,
-        parse=units.parse_count,
-        minimum=minimum,
-        maximum=maximum,
-        bound=bound,
-        unlimited=False,
-    )
-
+    minimum=0.01,
+    bound=" (the Linux kernel counts no less)",
+    tell=_cores,
+)
+_COUNT = partial(Field, parse=units.parse_count)
 
 FIELDS: Mapping[str, Field] = {
-    field.name: field
-    for field in (
-        _memory("mem_limit", "memory"),
-        _memory("memswap_limit", "memory + swap"),
-        _count("mem_swappiness", "swappiness", "0 to 100", 0, 100),
-        # nobody can be promised memory or cores without end
-        _memory("mem_guarantee", "memory kept", unlimited=False),
-        _cpu("cpu_limit", "CPU"),
-        _cpu("cpu_guarantee", "CPU kept", unlimited=False),
-        _count("cpu_period", "CPU period", "microseconds", 1_000, 1_000_000, _PERIOD),
-        # sched(7): MIN_SHARES and MAX_SHARES
-        _count("cpu_shares", "CPU shares", "weight", 2, 262_144, _SHARES),
-        Field(name="cpuset_cpus", words="CPU set", unit="CPU numbers", parse=units.parse_cpuset),
-        # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
-        replace(_count("pids_limit", "processes", "processes", 1, 4_194_304, _PIDS), unlimited=True),
+    row.name: row
+    for row in (
+        _MEMORY(name="mem_limit", words="memory", effect="most memory", proof=f"{_PRESSED}: peak, and OOM kills"),
+        _MEMORY(
+            name="memswap_limit",
+            words="memory + swap",
+            effect="most memory and swap together; equal to `mem_limit` unless given",
+            proof=f"{_PRESSED}: peak",
+        ),
+        _COUNT(
+            name="mem_swappiness",
+            words="swappiness",
+            unit="0 to 100",
+            minimum=0,
+            maximum=100,
+            unlimited=False,
+            effect="how readily the Linux kernel swaps",
+            proof=READ_BACK,
+        ),
+        _MEMORY(
+            name="mem_guarantee",
+            words="memory kept",
+            unlimited=False,  # nobody can be promised memory or cores without end
+            effect="memory kept for the server when the host is short of it",
+            proof=READ_BACK,
+        ),
+        _CPU(name="cpu_limit", words="CPU", effect="most cores", proof=f"{_PRESSED}: CPU time and throttled periods"),
+        _CPU(
+            name="cpu_guarantee",
+            words="CPU kept",
+            unlimited=False,
+            effect="cores kept for the server when the host is busy",
+            proof="`explain`: Docker refuses it",
+        ),
+        _COUNT(
+            name="cpu_period",
+            words="CPU period",
+            unit="microseconds",
+            minimum=1_000,
+            maximum=1_000_000,
+            bound=" (the Linux kernel's cpu.cfs_period_us)",
+            unlimited=False,
+            effect="the time over which `cpu_limit` is counted",
+            proof=f"{_PRESSED}: throttled periods",
+        ),
+        _COUNT(
+            name="cpu_shares",
+            words="CPU shares",
+            unit="weight",
+            # sched(7): MIN_SHARES and MAX_SHARES
+            minimum=2,
+            maximum=262_144,
+            bound=" (the Linux kernel's cpu.shares)",
+            unlimited=False,
+            effect="weight against other servers when the host is busy",
+            proof="`verify`: a contest of known weights",
+        ),
+        Field(
+            name="cpuset_cpus",
+            words="CPU set",
+            unit="CPU numbers",
+            parse=units.parse_cpuset,
+            effect="the CPUs that may be used",
+            proof=f"{_PRESSED}: CPU time",
+        ),
+        _COUNT(
+            name="pids_limit",
+            words="processes",
+            unit="processes",
+            minimum=1,
+            # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
+            maximum=4_194_304,
+            bound=" (the Linux kernel's pids.max)",
+            effect="most processes and threads",
+            proof=f"{_PRESSED}: refused forks",
+        ),
     )
 }
-assert tuple(FIELDS) == tuple(field.name for field in fields(Limits))  # noqa: S101  one table, one type
+assert tuple(FIELDS) == tuple(one.name for one in fields(Limits))  # noqa: S101  one table, one type
 
 
 def tell(name: str, value: Value | None) -> str:
