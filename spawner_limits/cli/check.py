@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spawner_limits.cli import host, output
+from spawner_limits.engines import docker
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import messages
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from spawner_limits.policy.capacity import Machine
-    from spawner_limits.policy.lint import Caution, Review, Summary
+    from spawner_limits.policy.lint import Caution, LintResult, Summary
     from spawner_limits.policy.model import Policy
 
 _OF_A_KIND = 20
@@ -46,7 +48,7 @@ def check(
     """
     machine = host.machine(memory, cores)
     try:
-        policy, found = _reviewed(file, machine, is_here=memory is None and cores is None)
+        policy, found = _linted(file, machine, is_here=memory is None and cores is None)
     except PolicyError as error:
         if json:
             output.show_json(_mistakes(file, error))
@@ -58,20 +60,21 @@ def check(
     raise typer.Exit(1 if strict and found.cautions else 0)
 
 
-def _reviewed(file: Path, machine: Machine, *, is_here: bool) -> tuple[Policy, Review]:
-    """The policy and its review, the cautions with their places. PolicyError."""
+def _linted(file: Path, machine: Machine, *, is_here: bool) -> tuple[Policy, LintResult]:
+    """The policy and what it comes to, the cautions with their places. PolicyError."""
     from spawner_limits.cli.policy_file import read  # noqa: PLC0415  here and below: YAML, which --help need not wait for
-    from spawner_limits.policy.lint import placed, review  # noqa: PLC0415
+    from spawner_limits.policy.lint import lint, placed  # noqa: PLC0415
 
     policy, data = read(file)
-    found = review(policy, machine, now=datetime.now(UTC), version=host.cgroup_version() if is_here else None)
+    refusal = partial(docker.refusal, version=host.cgroup_version() if is_here else None)
+    found = lint(policy, machine, now=datetime.now(UTC), refusal=refusal)
     return policy, replace(found, cautions=placed(found.cautions, data.decode("utf-8-sig")))
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
 
 
-def _told(policy: Policy, machine: Machine, found: Review) -> Iterator[RenderableType]:
+def _told(policy: Policy, machine: Machine, found: LintResult) -> Iterator[RenderableType]:
     count = len(found.cautions)
     warnings = "no warnings" if not count else "1 warning" if count == 1 else f"{count} warnings"
     yield output.heading(f"{policy.file} can be used; {warnings}")
@@ -128,7 +131,7 @@ def _mistakes(file: Path, error: PolicyError) -> dict[str, Any]:
     return {"file": str(file), "valid": False, "mistakes": told}
 
 
-def _as_object(policy: Policy, machine: Machine, found: Review) -> dict[str, Any]:
+def _as_object(policy: Policy, machine: Machine, found: LintResult) -> dict[str, Any]:
     summary = found.summary
     return {
         "file": policy.file,

@@ -25,13 +25,13 @@ from spawner_limits.engines.enforcement import (
     swap_texts,
     weights,
 )
-from spawner_limits.limits import FIELDS
+from spawner_limits.limits import FIELDS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from spawner_limits.engines.enforcement import CgroupVersion, Texts
-    from spawner_limits.limits import Limits, Value
+    from spawner_limits.limits import Value
 
 UNLIMITED = -1
 """Docker's word for no limit in `memswap_limit`"""
@@ -262,6 +262,12 @@ def translate(
     return Enforcement(
         ask=ask, expect=expectations((row for row in TABLE if row.option in ask), limits, node), cannot=cannot
     )
+
+
+def refusal(field: str, value: Value, *, version: CgroupVersion | None) -> str | None:
+    """Why Docker can't hold this value of this field; `None`: it can. `version`: of the host's cgroups, if known."""
+    given: dict[str, Any] = {field: value}
+    return ROWS[field].cannot(Limits(**given), Node(version=version)) or None
 
 
 def with_resets(given: Enforcement, asked: Mapping[str, Any], *, cpus: str, page_size_bytes: int) -> Enforcement:
