@@ -13,7 +13,7 @@ from spawner_limits.engines import kube as kube_engine
 from spawner_limits.engines import swarm as swarm_engine
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import keys, schema
-from spawner_limits.proof.tolerances import TOLERANCES
+from spawner_limits.proof.tolerances import NOT_PRESSED, TOLERANCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,7 +106,8 @@ def cases() -> str:
 
 def tolerances() -> str:
     """When each limit counts as pressed, and what is not exceeded yet."""
-    rows = ((f"`{field}`", one.pressed, one.within, one.by) for field, one in TOLERANCES.items())
+    judged = {**TOLERANCES, **dict.fromkeys((name for name in FIELDS if name not in TOLERANCES), NOT_PRESSED)}
+    rows = ((f"`{field}`", one.pressed, one.within, one.by) for field, one in judged.items())
     return _table(("limit", "pressed when, in this press", "not exceeded when", "pressed by"), rows)
 
 

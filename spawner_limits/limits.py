@@ -60,6 +60,10 @@ class Field:
     tell: Callable[[Value], str] = str
     unlimited: bool = True
     """False where "no limit" would mean nothing"""
+    promised: bool = False
+    """whether it is kept for a server, who has none unless a rule says so; else it is what nobody may exceed"""
+    base_unit: str = ""
+    """of the value, as keys of JSON carry it: "bytes" """
     effect: str = ""
     """for documentation: what it does"""
     proof: str = ""
@@ -73,6 +77,11 @@ class Field:
             self.parse("")
         except ValueError as error:
             object.__setattr__(self, "expected", f"{error}{self._or_unlimited}")
+
+    @property
+    def json_key(self) -> str:
+        """`mem_limit_bytes`."""
+        return self.name if self.name.endswith(f"_{self.base_unit}") else f"{self.name}_{self.base_unit}"
 
     @property
     def _or_unlimited(self) -> str:
@@ -115,6 +124,7 @@ _MEMORY = partial(
     minimum=6 * units.MIB,
     bound=" (Docker starts no container with less)",
     tell=_size,
+    base_unit="bytes",
 )
 _CPU = partial(
     Field,
@@ -124,6 +134,7 @@ _CPU = partial(
     minimum=0.01,
     bound=" (the Linux kernel counts no less)",
     tell=_cores,
+    base_unit="cores",
 )
 _COUNT = partial(Field, parse=units.parse_count)
 
@@ -141,6 +152,7 @@ FIELDS: Mapping[str, Field] = {
             name="mem_swappiness",
             words="swappiness",
             unit="0 to 100",
+            base_unit="percent",
             minimum=0,
             maximum=100,
             unlimited=False,
@@ -151,6 +163,7 @@ FIELDS: Mapping[str, Field] = {
             name="mem_guarantee",
             words="memory kept",
             unlimited=False,  # nobody can be promised memory or cores without end
+            promised=True,
             effect="memory kept for the server when the host is short of it",
             proof=READ_BACK,
         ),
@@ -159,6 +172,7 @@ FIELDS: Mapping[str, Field] = {
             name="cpu_guarantee",
             words="CPU kept",
             unlimited=False,
+            promised=True,
             effect="cores kept for the server when the host is busy",
             proof="`explain`: Docker refuses it",
         ),
@@ -166,6 +180,7 @@ FIELDS: Mapping[str, Field] = {
             name="cpu_period",
             words="CPU period",
             unit="microseconds",
+            base_unit="us",
             minimum=1_000,
             maximum=1_000_000,
             bound=" (the Linux kernel's cpu.cfs_period_us)",
@@ -177,6 +192,7 @@ FIELDS: Mapping[str, Field] = {
             name="cpu_shares",
             words="CPU shares",
             unit="weight",
+            base_unit="weight",
             # sched(7): MIN_SHARES and MAX_SHARES
             minimum=2,
             maximum=262_144,
@@ -190,6 +206,7 @@ FIELDS: Mapping[str, Field] = {
             words="CPU set",
             unit="CPU numbers",
             parse=units.parse_cpuset,
+            base_unit="cpus",
             effect="the CPUs that may be used",
             proof=f"{_PRESSED}: CPU time",
         ),
@@ -197,6 +214,7 @@ FIELDS: Mapping[str, Field] = {
             name="pids_limit",
             words="processes",
             unit="processes",
+            base_unit="processes",
             minimum=1,
             # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
             maximum=4_194_304,
@@ -206,7 +224,7 @@ FIELDS: Mapping[str, Field] = {
         ),
     )
 }
-assert tuple(FIELDS) == tuple(one.name for one in fields(Limits))  # noqa: S101  one table, one type
+assert tuple(FIELDS) == tuple(one.name for one in fields(Limits)), "Limits and FIELDS differ"  # noqa: S101
 
 
 def tell(name: str, value: Value | None) -> str:

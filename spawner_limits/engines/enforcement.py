@@ -113,6 +113,17 @@ class Row:
         return expectation(self, value, ((text,), (text,)))
 
 
+def forgotten(engine: str, table: Iterable[Row]) -> str:
+    """Which fields the table of an engine lacks, and which are none; empty: it is whole."""
+    rows = {row.field for row in table}
+    return "; ".join(
+        (
+            *(f"{engine} has no row for {name}" for name in FIELDS if name not in rows),
+            *(f"limits.FIELDS has no {name}, of which {engine} has a row" for name in rows if name not in FIELDS),
+        )
+    )
+
+
 def refusals(table: Iterable[Row], limits: Limits, node: Node) -> dict[str, str]:
     """Field → why an engine can't hold it, of those that are given."""
     reasons = {row.field: row.cannot(limits, node) for row in table if is_given(limits, row.field)}

@@ -21,6 +21,7 @@ from spawner_limits.engines.enforcement import (
     Node,
     Row,
     expectations,
+    forgotten,
     nested,
     never,
     options,
@@ -30,7 +31,6 @@ from spawner_limits.engines.enforcement import (
     swap_texts,
     weights,
 )
-from spawner_limits.limits import FIELDS
 
 if TYPE_CHECKING:
     from spawner_limits.engines.enforcement import CgroupVersion, Texts
@@ -171,7 +171,7 @@ TABLE: tuple[Row, ...] = (
         note="refused: the kubelet's `podPidsLimit` decides",
     ),
 )
-assert {row.field for row in TABLE} == set(FIELDS)  # noqa: S101  no field is forgotten
+assert not forgotten(__name__, TABLE), forgotten(__name__, TABLE)  # noqa: S101
 
 
 def translate(

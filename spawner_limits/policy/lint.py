@@ -303,8 +303,8 @@ def _not_held(case: _Case, key: str, value: Value | None) -> str | None:
 
 
 def _ceiling_not_held(case: _Case, key: str, value: Value | None) -> str | None:
-    # a ceiling gives nobody a guarantee
-    return None if key in ("mem_guarantee", "cpu_guarantee") else _not_held(case, key, value)
+    # a ceiling promises nobody anything
+    return None if FIELDS[key].promised else _not_held(case, key, value)
 
 
 _Check: TypeAlias = "Callable[[_Case, str, Value | None], str | None]"

@@ -208,7 +208,7 @@ def _cap_all(grants: Grants, ceiling: Rule, servers: Grants) -> None:
 def _cap_or_give(grants: Grants, field: str, most: Setting, ceiling: Rule) -> None:
     if field in grants:
         _cap(grants, field, most.value, ceiling.name)
-    elif field not in _NONE_IS_LEAST and not (field == "cpu_shares" and most.value >= _ORDINARY_SHARES):
+    elif not FIELDS[field].promised and not (field == "cpu_shares" and most.value >= _ORDINARY_SHARES):
         grants[field] = _grant(most, ceiling)
 
 
@@ -245,10 +245,6 @@ def _cap(grants: Grants, field: str, most: Value | None, by: str) -> None:
         _cap_cpus(grants, have, cast("str", most), by)
     elif constraints.above(have.value, most):
         grants[field] = _clamped(have, most, by)
-
-
-_NONE_IS_LEAST = frozenset({"mem_guarantee", "cpu_guarantee"})
-"""fields of which nobody gets any unless a rule gives it"""
 
 
 def _cap_cpus(grants: Grants, have: Grant, most: str, by: str) -> None:

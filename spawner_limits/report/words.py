@@ -30,18 +30,7 @@ class Resource:
     """of its limit in JSON; carries the base unit"""
 
 
-_KEYS = {
-    "mem_limit": "limit_bytes",
-    "memswap_limit": "limit_bytes",
-    "mem_swappiness": "limit_percent",
-    "mem_guarantee": "limit_bytes",
-    "cpu_limit": "limit_cores",
-    "cpu_guarantee": "limit_cores",
-    "cpu_period": "limit_period_us",
-    "cpu_shares": "limit_weight",
-    "cpuset_cpus": "limit_cpus",
-    "pids_limit": "limit_processes",
-}
+_KEYS = {name: f"limit_{field.base_unit}" for name, field in FIELDS.items()} | {"cpu_period": "limit_period_us"}
 RESOURCES: Mapping[str, Resource] = {
     name: Resource(words=field.words, key=_KEYS[name]) for name, field in FIELDS.items()
 }
