@@ -1,4 +1,4 @@
-"""`lint`: what a policy comes to on a host, and what in it is allowed and all the same most likely a mistake. Pure.
+"""`lint`: what in a policy is allowed and all the same most likely a mistake, on a host, at a moment. Pure.
 
 A caution has the path of what it is about; its line is looked up in the text by `placed`, as the policy's own values
 keep no position of `until`, `priority` or `host`.
@@ -15,7 +15,7 @@ from yaml.events import MappingStartEvent, ScalarEvent
 from spawner_limits import units
 from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import constraints, keys
-from spawner_limits.policy.capacity import Allocatable, room
+from spawner_limits.policy.capacity import room
 from spawner_limits.policy.model import Host
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import Request
@@ -47,46 +47,12 @@ class Caution:
     column: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Loosest:
-    """The most that anybody gets of one field."""
-
-    value: Value | None
-    """`None` is unlimited"""
-    rule: str
-    line: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """What a policy comes to."""
-
-    users: tuple[str, ...]
-    """as they are written"""
-    groups: tuple[str, ...]
-    sizes: tuple[str, ...]
-    loosest: Mapping[str, Loosest]
-    """for each field that everybody has a limit of"""
-    room: tuple[Allocatable, ...]
-    """what is counted on the host, and how much of it there is for servers"""
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LintResult:
-    """A policy's summary, and its cautions."""
-
-    summary: Summary
-    cautions: tuple[Caution, ...]
-
-
 def lint(
     policy: Policy, machine: Machine, *, now: datetime, refusal: Refusal = lambda _field, _value: None
-) -> LintResult:
-    """What `policy` comes to on `machine` at the moment `now`, with a zone. `refusal`: what the engine can't hold."""
+) -> tuple[Caution, ...]:
+    """What is odd in `policy` on `machine` at the moment `now`, with a zone. `refusal`: what the engine can't hold."""
     case = _Case(policy=policy, machine=machine, now=now, refusal=refusal)
-    cautions = tuple(caution for check in _CHECKS for caution in check(case))
-    return LintResult(summary=_summary(case), cautions=cautions)
+    return tuple(caution for check in _CHECKS for caution in check(case))
 
 
 def placed(cautions: Iterable[Caution], text: str) -> tuple[Caution, ...]:
@@ -133,28 +99,27 @@ class _Case:
         return self.policy.ceiling.values
 
 
-# -- summary -------------------------------------------------------------------------------------------------------
+# -- what anybody gets -------------------------------------------------------------------------------------------------
 
 
-def _summary(case: _Case) -> Summary:
-    policy = case.policy
-    return Summary(
-        users=tuple(rule.own_name for rule in policy.users.values()),
-        groups=tuple(rule.own_name for rule in policy.groups.values()),
-        sizes=tuple(policy.sizes),
-        loosest={field: _loosest(case, field) for field in keys.REQUIRED},
-        room=room(policy.host, case.machine, ()),
-        sha256=policy.sha256,
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loosest:
+    """The most that anybody gets of one field."""
+
+    value: Value | None
+    """`None` is unlimited"""
+    rule: str
+    line: int
 
 
-def _loosest(case: _Case, field: str) -> Loosest:
-    """What the loosest rule gives, lowered to the ceiling. Each of these fields is in `defaults` or `ceiling`."""
-    given = [(rule, rule.values[field]) for _, rule in case.live if field in rule.values]
-    rule, setting = max(given, key=lambda one: _looseness(one[1].value), default=(case.policy.ceiling, None))
-    most = case.ceiling.get(field)
+def loosest(policy: Policy, field: str, now: datetime) -> Loosest:
+    """What the loosest rule gives, lowered to the ceiling. `field`: one that is in `defaults` or `ceiling`."""
+    live = (rule for _, rule in policy.rules() if not rule.is_over(now))
+    given = [(rule, rule.values[field]) for rule in live if field in rule.values]
+    rule, setting = max(given, key=lambda one: _looseness(one[1].value), default=(policy.ceiling, None))
+    most = policy.ceiling.values.get(field)
     if setting is None or (most is not None and constraints.above(setting.value, most.value)):
-        rule, setting = case.policy.ceiling, case.ceiling[field]
+        rule, setting = policy.ceiling, policy.ceiling.values[field]
     return Loosest(value=setting.value, rule=rule.name, line=setting.line)
 
 

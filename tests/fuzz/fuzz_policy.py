@@ -53,7 +53,7 @@ def check(data: bytes) -> None:
         return
     chance = random.Random(data)  # so that what was found is found again
     now = chance.choice([*moments(policy)])
-    placed(lint(policy, MACHINE, now=now, refusal=REFUSAL).cautions, data.decode("utf-8-sig"))
+    placed(lint(policy, MACHINE, now=now, refusal=REFUSAL), data.decode("utf-8-sig"))
     for _ in range(PEOPLE):
         check_person(policy, chance, chance.choice([*moments(policy)]))
 

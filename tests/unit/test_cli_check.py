@@ -159,7 +159,7 @@ def test_a_reserve_of_processes(reserve, has, messages):
     """It is held against what the Linux kernel can have, where that is known."""
     policy = parse(f"{HEAD}host: {{reserve_processes: {reserve}}}\n".encode(), "limits.yaml")
     machine = Machine(memory_bytes=4 << 30, cores=2, processes=has)
-    assert [one.message for one in lint(policy, machine, now=datetime.now(UTC)).cautions] == messages
+    assert [one.message for one in lint(policy, machine, now=datetime.now(UTC))] == messages
 
 
 KERNELS = {
@@ -403,7 +403,7 @@ def test_swappiness_where_there_is_none():
     policy = parse(f"{HEAD}groups:\n  staff: {{mem_swappiness: 10}}\n".encode(), "limits.yaml")
     machine = Machine(memory_bytes=4 << 30, cores=2)
     found = {
-        version: lint(policy, machine, now=datetime.now(UTC), refusal=partial(refusal, version=version)).cautions
+        version: lint(policy, machine, now=datetime.now(UTC), refusal=partial(refusal, version=version))
         for version in (None, 1, 2)
     }
     assert {version: [one.kind for one in cautions] for version, cautions in found.items()} == {
@@ -455,7 +455,7 @@ def test_every_policy_that_can_be_used_is_linted(sections):
     found = lint(
         policy, Machine(memory_bytes=4 << 30, cores=2), now=datetime.now(UTC), refusal=partial(refusal, version=2)
     )
-    cautions = placed(found.cautions, text)
-    assert len(cautions) == len(found.cautions)
+    cautions = placed(found, text)
+    assert len(cautions) == len(found)
     lines = text.splitlines()
     assert all(one.path[0] == lines[one.line - 1].partition(":")[0] for one in cautions)

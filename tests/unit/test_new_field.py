@@ -109,7 +109,7 @@ print(json.dumps({
     "kept": renewal(enforced, {**server.host_config, "MemoryHigh": 0}).changes,
     "mismatch": docker.mismatches(enforced.ask, {**server.host_config, "MemoryHigh": 1 << 31}),
     "judged": _JUDGES.get("mem_high", _NOT_PRESSED)(None, None).reason,
-    "cautions": [(one.kind, one.message) for one in found.cautions],
+    "cautions": [(one.kind, one.message) for one in found],
     "keys": [output.KEYS["mem_high"], words.RESOURCES["mem_high"].key],
     "schema": schema()["$defs"]["user"]["properties"]["mem_high"]["description"],
     "documented": [name for name, table in generate.TABLES.items() if "| `mem_high` |" in table()],
