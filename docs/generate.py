@@ -52,7 +52,7 @@ def sections() -> str:
 
 
 def _keys(table: Mapping[str, keys.Key]) -> str:
-    rows = ((f"`{name}`", one.takes, one.effect, one.takes_effect, one.proof) for name, one in keys.described(table))
+    rows = ((f"`{name}`", key.takes, key.effect, key.takes_effect, key.proof) for name, key in keys.described(table))
     return _table(("key", "takes", "what it does", "takes effect", "seen in"), rows)
 
 

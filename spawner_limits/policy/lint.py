@@ -60,9 +60,9 @@ def placed(cautions: Iterable[Caution], text: str) -> tuple[Caution, ...]:
     cautions = tuple(cautions)
     document = Document(text, "")
     document.root()
-    places = dict(_places(document, (), {one.path for one in cautions}))
-    found = (replace(one, line=places[one.path][0], column=places[one.path][1]) for one in cautions)
-    return tuple(sorted(found, key=lambda one: (one.line, one.column)))
+    places = dict(_places(document, (), {caution.path for caution in cautions}))
+    found = (replace(each, line=places[each.path][0], column=places[each.path][1]) for each in cautions)
+    return tuple(sorted(found, key=lambda caution: (caution.line, caution.column)))
 
 
 def _places(document: Document, path: Path, wanted: set[Path]) -> Iterator[tuple[Path, tuple[int, int]]]:
@@ -116,7 +116,7 @@ def loosest(policy: Policy, field: str, now: datetime) -> Loosest:
     """What the loosest rule gives, lowered to the ceiling. `field`: one that is in `defaults` or `ceiling`."""
     live = (rule for _, rule in policy.rules() if not rule.is_over(now))
     given = [(rule, rule.values[field]) for rule in live if field in rule.values]
-    rule, setting = max(given, key=lambda one: _looseness(one[1].value), default=(policy.ceiling, None))
+    rule, setting = max(given, key=lambda pair: _looseness(pair[1].value), default=(policy.ceiling, None))
     most = policy.ceiling.values.get(field)
     if setting is None or (most is not None and constraints.above(setting.value, most.value)):
         rule, setting = policy.ceiling, policy.ceiling.values[field]
@@ -176,8 +176,8 @@ def _most(case: _Case, size: str, field: str) -> tuple[Value | None, str]:
         elif size in listed if listed is not None else shared:
             own.append((setting.value, rule.name) if setting else None)
     # whoever has no value of their own gets a group's, or the defaults'
-    found = [one for one in own if one] + (below if shared or None in own else [])
-    most = max(found, key=lambda one: _looseness(one[0]), default=(None, "defaults"))
+    found = [pair for pair in own if pair] + (below if shared or None in own else [])
+    most = max(found, key=lambda pair: _looseness(pair[0]), default=(None, "defaults"))
     ceiling = case.ceiling.get(field)
     return most if ceiling is None or not constraints.above(most[0], ceiling.value) else (ceiling.value, "ceiling")
 
@@ -309,7 +309,7 @@ def _reserve(case: _Case) -> Iterator[Caution]:
 def _promised(case: _Case) -> Iterator[Caution]:
     users, host = case.policy.users, case.policy.host
     amounts = room(Host() if host is None else host, case.machine, ())
-    memory = next((one for one in amounts if one.resource == "memory"), None)
+    memory = next((amount for amount in amounts if amount.resource == "memory"), None)
     if memory is None or not users:
         return
     promised = _promises(case)
@@ -339,13 +339,13 @@ def _promises(case: _Case) -> int:
 
 def _holds(case: _Case, user: str) -> int:
     """Bytes that one user may hold; one without a limit counts as nothing, and is told apart."""
-    one = resolve(case.policy, user, now=case.now)
-    total = one.servers.get("mem_limit")
+    entitlement = resolve(case.policy, user, now=case.now)
+    total = entitlement.servers.get("mem_limit")
     if total is not None and total.value is not None:
         return int(total.value)
-    if one.sizes:
-        one = resolve(case.policy, user, now=case.now, request=Request(size=one.sizes[-1]))
-    return one.limits.mem_limit or 0
+    if entitlement.sizes:
+        entitlement = resolve(case.policy, user, now=case.now, request=Request(size=entitlement.sizes[-1]))
+    return entitlement.limits.mem_limit or 0
 
 
 _CHECKS: tuple[Callable[[_Case], Iterator[Caution]], ...] = (

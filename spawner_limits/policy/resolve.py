@@ -1,4 +1,4 @@
-"""`resolve`: policy, user and request → entitlement. Pure; never raises for a policy that `file` accepted.
+"""`resolve`: policy, user and request → entitlement. Pure; never raises for a policy that `parse` accepted.
 
 defaults < groups (combined) < user < the server's own request, which only lowers < ceiling; field by field. The order
 in the file, and of the groups, never matters. What several rules then make together is settled by the steps of

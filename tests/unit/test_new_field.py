@@ -29,7 +29,7 @@ OF_DOCKER = """\
         option="mem_high",
         inspect="MemoryHigh",
         v2=("memory.high",),
-        reset=lambda _cpus, _page: Reset(told={"mem_high": UNLIMITED}, texts=((), (("max",),))),
+        reset=lambda _cpus, _page: Reset(ask={"mem_high": UNLIMITED}, texts=((), (("max",),))),
     ),
     Row(
         field="pids_limit\""""
