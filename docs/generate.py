@@ -14,8 +14,8 @@ from spawner_limits.engines import docker as docker_engine
 from spawner_limits.engines import kube as kube_engine
 from spawner_limits.engines import swarm as swarm_engine
 from spawner_limits.limits import FIELDS, tell
-from spawner_limits.policy import schema
-from spawner_limits.proof.tolerances import TOLERANCES
+from spawner_limits.policy import keys, schema
+from spawner_limits.proof.tolerances import NOT_PRESSED, TOLERANCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,13 +29,13 @@ def fields() -> str:
     rows = (
         (
             f"`{field.name}`",
-            schema.FIELD_ENTRIES[field.name].effect,
+            field.effect,
             field.unit,
             "–" if field.minimum is None else tell(field.name, field.minimum),
             "–" if field.maximum is None else tell(field.name, field.maximum),
             "yes" if field.unlimited else "no",
-            schema.FIELD_ENTRIES[field.name].takes_effect,
-            schema.FIELD_ENTRIES[field.name].proof,
+            keys.RULES["defaults"].keys[field.name].takes_effect,
+            field.proof,
         )
         for field in FIELDS.values()
     )
@@ -45,16 +45,16 @@ def fields() -> str:
 
 def rules() -> str:
     """The other keys of a rule."""
-    return _entries(schema.RULE_ENTRIES)
+    return _keys({name: key for name, key in keys.RULES["groups"].keys.items() if name not in FIELDS})
 
 
 def sections() -> str:
     """The file's sections."""
-    return _entries(schema.SECTION_ENTRIES)
+    return _keys(keys.SECTIONS)
 
 
-def _entries(entries: Mapping[str, schema.Entry]) -> str:
-    rows = ((f"`{name}`", one.takes, one.effect, one.takes_effect, one.proof) for name, one in entries.items())
+def _keys(table: Mapping[str, keys.Key]) -> str:
+    rows = ((f"`{name}`", key.takes, key.effect, key.takes_effect, key.proof) for name, key in keys.described(table))
     return _table(("key", "takes", "what it does", "takes effect", "seen in"), rows)
 
 
@@ -108,7 +108,8 @@ def cases() -> str:
 
 def tolerances() -> str:
     """When each limit counts as pressed, and what is not exceeded yet."""
-    rows = ((f"`{field}`", one.pressed, one.within, one.by) for field, one in TOLERANCES.items())
+    judged = {**TOLERANCES, **dict.fromkeys((name for name in FIELDS if name not in TOLERANCES), NOT_PRESSED)}
+    rows = ((f"`{field}`", one.pressed, one.within, one.by) for field, one in judged.items())
     return _table(("limit", "pressed when, in this press", "not exceeded when", "pressed by"), rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
-    """How one field is written, checked and told."""
+    """How one field is written, checked, shown and proved."""
 
     name: str
     words: str
@@ -60,15 +60,28 @@ class Field:
     tell: Callable[[Value], str] = str
     unlimited: bool = True
     """False where "no limit" would mean nothing"""
+    promised: bool = False
+    """whether it is kept for a server, who has none unless a rule says so; else it is what nobody may exceed"""
+    base_unit: str = ""
+    """of the value, as keys of JSON carry it: "bytes" """
+    effect: str = ""
+    """for documentation: what it does"""
+    proof: str = ""
+    """for documentation: how it is seen that it holds"""
+    expected: str = field(init=False)
+    """what may be written, as `read` says it: 'expected a size such as "512M" or "1.5G", or "unlimited"'"""
 
-    @property
-    def expected(self) -> str:
-        """What may be written, as `read` says it: 'expected a size such as "512M" or "1.5G", or "unlimited"'."""
+    def __post_init__(self) -> None:
+        """Ask once what is expected: a file is read a million times."""
         try:
             self.parse("")
         except ValueError as error:
-            return f"{error}{self._or_unlimited}"
-        raise AssertionError(f"{self.name} takes an empty text")  # pragma: no cover
+            object.__setattr__(self, "expected", f"{error}{self._or_unlimited}")
+
+    @property
+    def json_key(self) -> str:
+        """`mem_limit_bytes`."""
+        return self.name if self.name.endswith(f"_{self.base_unit}") else f"{self.name}_{self.base_unit}"
 
     @property
     def _or_unlimited(self) -> str:
@@ -93,50 +106,125 @@ class Field:
         return value
 
 
-# linuxMinMemory, moby daemon/daemon_unix.go: it holds for the limit and for the reservation
-_memory = partial(
+def _size(value: Value) -> str:
+    return units.format_size(int(value))
+
+
+def _cores(value: Value) -> str:
+    return units.format_cores(float(value))
+
+
+_PRESSED = "`verify` presses on it"
+READ_BACK = "read back from the Linux kernel"
+_MEMORY = partial(
     Field,
     unit="bytes",
     parse=units.parse_size,
+    # linuxMinMemory, moby daemon/daemon_unix.go: it holds for the limit and for the reservation
     minimum=6 * units.MIB,
     bound=" (Docker starts no container with less)",
-    tell=lambda value: units.format_size(int(value)),
+    tell=_size,
+    base_unit="bytes",
 )
-# below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
-_cpu = partial(
+_CPU = partial(
     Field,
     unit="cores",
     parse=units.parse_cores,
+    # below 0.01 core the quota is under 1000 µs, which the Linux kernel refuses
     minimum=0.01,
     bound=" (the Linux kernel counts no less)",
-    tell=lambda value: units.format_cores(float(value)),
+    tell=_cores,
+    base_unit="cores",
 )
-_count = partial(Field, parse=units.parse_count)
-_PERIOD = " (the Linux kernel's cpu.cfs_period_us)"
-_SHARES = " (the Linux kernel's cpu.shares)"
-_PIDS = " (the Linux kernel's pids.max)"
+_COUNT = partial(Field, parse=units.parse_count)
 
 FIELDS: Mapping[str, Field] = {
-    field.name: field
-    for field in (
-        _memory(name="mem_limit", words="memory"),
-        _memory(name="memswap_limit", words="memory + swap"),
-        _count(name="mem_swappiness", words="swappiness", unit="0 to 100", minimum=0, maximum=100, unlimited=False),
-        # nobody can be promised memory or cores without end
-        _memory(name="mem_guarantee", words="memory kept", unlimited=False),
-        _cpu(name="cpu_limit", words="CPU"),
-        _cpu(name="cpu_guarantee", words="CPU kept", unlimited=False),
-        _count(name="cpu_period", words="CPU period", unit="microseconds", minimum=1_000, maximum=1_000_000,
-               bound=_PERIOD, unlimited=False),
-        # sched(7): MIN_SHARES and MAX_SHARES
-        _count(name="cpu_shares", words="CPU shares", unit="weight", minimum=2, maximum=262_144, bound=_SHARES,
-               unlimited=False),
-        Field(name="cpuset_cpus", words="CPU set", unit="CPU numbers", parse=units.parse_cpuset),
-        # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
-        _count(name="pids_limit", words="processes", unit="processes", minimum=1, maximum=4_194_304, bound=_PIDS),
+    row.name: row
+    for row in (
+        _MEMORY(name="mem_limit", words="memory", effect="most memory", proof=f"{_PRESSED}: peak, and OOM kills"),
+        _MEMORY(
+            name="memswap_limit",
+            words="memory + swap",
+            effect="most memory and swap together; equal to `mem_limit` unless given",
+            proof=f"{_PRESSED}: peak",
+        ),
+        _COUNT(
+            name="mem_swappiness",
+            words="swappiness",
+            unit="0 to 100",
+            base_unit="percent",
+            minimum=0,
+            maximum=100,
+            unlimited=False,
+            effect="how readily the Linux kernel swaps",
+            proof=READ_BACK,
+        ),
+        _MEMORY(
+            name="mem_guarantee",
+            words="memory kept",
+            unlimited=False,  # nobody can be promised memory or cores without end
+            promised=True,
+            effect="memory kept for the server when the host is short of it",
+            proof=READ_BACK,
+        ),
+        _CPU(name="cpu_limit", words="CPU", effect="most cores", proof=f"{_PRESSED}: CPU time and throttled periods"),
+        _CPU(
+            name="cpu_guarantee",
+            words="CPU kept",
+            unlimited=False,
+            promised=True,
+            effect="cores kept for the server when the host is busy",
+            proof="`explain`: Docker refuses it",
+        ),
+        _COUNT(
+            name="cpu_period",
+            words="CPU period",
+            unit="microseconds",
+            base_unit="us",
+            minimum=1_000,
+            maximum=1_000_000,
+            bound=" (the Linux kernel's cpu.cfs_period_us)",
+            unlimited=False,
+            effect="the time over which `cpu_limit` is counted",
+            proof=f"{_PRESSED}: throttled periods",
+        ),
+        _COUNT(
+            name="cpu_shares",
+            words="CPU shares",
+            unit="weight",
+            base_unit="weight",
+            # sched(7): MIN_SHARES and MAX_SHARES
+            minimum=2,
+            maximum=262_144,
+            bound=" (the Linux kernel's cpu.shares)",
+            unlimited=False,
+            effect="weight against other servers when the host is busy",
+            proof="`verify`: a contest of known weights",
+        ),
+        Field(
+            name="cpuset_cpus",
+            words="CPU set",
+            unit="CPU numbers",
+            parse=units.parse_cpuset,
+            base_unit="cpus",
+            effect="the CPUs that may be used",
+            proof=f"{_PRESSED}: CPU time",
+        ),
+        _COUNT(
+            name="pids_limit",
+            words="processes",
+            unit="processes",
+            base_unit="processes",
+            minimum=1,
+            # PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h: pids.max takes no more (EINVAL)
+            maximum=4_194_304,
+            bound=" (the Linux kernel's pids.max)",
+            effect="most processes and threads",
+            proof=f"{_PRESSED}: refused forks",
+        ),
     )
-}  # fmt: skip
-assert tuple(FIELDS) == tuple(field.name for field in fields(Limits))  # noqa: S101  one table, one type
+}
+assert tuple(FIELDS) == tuple(one.name for one in fields(Limits)), "Limits and FIELDS differ"  # noqa: S101
 
 
 def tell(name: str, value: Value | None) -> str:

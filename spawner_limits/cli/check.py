@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +13,20 @@ import typer
 
 from spawner_limits.cli import host, output
 from spawner_limits.cli.policy_file import read
+from spawner_limits.engines import docker
 from spawner_limits.errors import PolicyError
 from spawner_limits.limits import FIELDS, tell
-from spawner_limits.policy import messages
-from spawner_limits.policy.lint import placed, review
+from spawner_limits.policy import keys, messages
+from spawner_limits.policy.capacity import room
+from spawner_limits.policy.lint import lint, loosest, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import RenderableType
 
-    from spawner_limits.policy.capacity import Machine
-    from spawner_limits.policy.lint import Caution, Review, Summary
+    from spawner_limits.policy.capacity import Allocatable, Machine
+    from spawner_limits.policy.lint import Caution, Loosest
     from spawner_limits.policy.model import Policy
 
 _OF_A_KIND = 20
@@ -47,53 +50,81 @@ def check(
     Exit code: 0 it can be used, 1 with --strict: there are warnings, 2 it can't be used.
     """
     machine = host.machine(memory, cores)
-    version = host.cgroup_version() if memory is None and cores is None else None
     try:
-        policy, data = read(file)
-        found = review(policy, machine, now=datetime.now(UTC), version=version)
+        checked = _checked(file, machine, is_here=memory is None and cores is None)
     except PolicyError as error:
         if json:
             output.show_json(_mistakes(file, error))
         raise
-    found = replace(found, cautions=placed(found.cautions, data.decode("utf-8-sig")))
     if json:
-        output.show_json(_as_object(policy, machine, found))
+        output.show_json(_as_object(checked))
     else:
-        output.show(*_told(policy, machine, found))
-    raise typer.Exit(1 if strict and found.cautions else 0)
+        output.show(*_lines(checked))
+    raise typer.Exit(1 if strict and checked.cautions else 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Checked:
+    """A policy that can be used, and what it comes to."""
+
+    policy: Policy
+    machine: Machine
+    cautions: tuple[Caution, ...]
+    loosest: Mapping[str, Loosest]
+    """for each field that everybody has a limit of"""
+    room: tuple[Allocatable, ...]
+    """what is counted on the host, and how much of it there is for servers"""
+
+
+def _checked(file: Path, machine: Machine, *, is_here: bool) -> _Checked:
+    """PolicyError."""
+    policy, data = read(file)
+    now = datetime.now(UTC)
+    refusal = partial(docker.refusal, version=host.cgroup_version() if is_here else None)
+    return _Checked(
+        policy=policy,
+        machine=machine,
+        cautions=placed(lint(policy, machine, now=now, refusal=refusal), data.decode("utf-8-sig")),
+        loosest={field: loosest(policy, field, now) for field in keys.REQUIRED},
+        room=room(policy.host, machine, ()),
+    )
 
 
 # -- for people ----------------------------------------------------------------------------------------------------
 
 
-def _told(policy: Policy, machine: Machine, found: Review) -> Iterator[RenderableType]:
-    count = len(found.cautions)
+def _lines(checked: _Checked) -> Iterator[RenderableType]:
+    file, count = checked.policy.file, len(checked.cautions)
     warnings = "no warnings" if not count else "1 warning" if count == 1 else f"{count} warnings"
-    yield output.heading(f"{policy.file} can be used; {warnings}")
+    yield output.heading(f"{file} can be used; {warnings}")
     yield ""
-    yield output.rows([*_rows(found.summary, policy, machine)], _LABEL)
+    yield output.rows([*_rows(checked)], _LABEL)
     if count:
         yield ""
-        yield from _warnings(policy.file, found.cautions)
+        yield from _warnings(file, checked.cautions)
 
 
-def _rows(summary: Summary, policy: Policy, machine: Machine) -> Iterator[tuple[str, str]]:
-    yield "Users", output.names(summary.users)
-    yield "Groups", output.names(summary.groups)
-    yield "Sizes", output.names(summary.sizes)
+def _rows(checked: _Checked) -> Iterator[tuple[str, str]]:
+    policy, machine = checked.policy, checked.machine
+    yield "Users", output.names(tuple(rule.own_name for rule in policy.users.values()))
+    yield "Groups", output.names(tuple(rule.own_name for rule in policy.groups.values()))
+    yield "Sizes", output.names(tuple(policy.sizes))
     label = "At most"
-    for field, most in summary.loosest.items():
+    for field, most in checked.loosest.items():
         yield label, f"{FIELDS[field].words} {tell(field, most.value)}, from {most.rule} (line {most.line})"
         label = ""
-    cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
-    yield "Host", f"{tell('mem_limit', machine.memory_bytes)}, {cores}; {_counted(summary, policy)}"
-    yield "SHA-256", summary.sha256
+    yield "Host", f"{tell('mem_limit', machine.memory_bytes)}, {_cores(machine.cores)}; {_counted(checked)}"
+    yield "SHA-256", policy.sha256
 
 
-def _counted(summary: Summary, policy: Policy) -> str:
-    if policy.host is None:
+def _cores(count: int) -> str:
+    return "1 core" if count == 1 else f"{count} cores"
+
+
+def _counted(checked: _Checked) -> str:
+    if checked.policy.host is None:
         return "nothing is counted there (no section host)"
-    amounts = [f"{amount.tell(amount.capacity)} of {amount.resource}" for amount in summary.room]
+    amounts = [f"{amount.tell(amount.capacity)} of {amount.resource}" for amount in checked.room]
     return f"servers may hold {' and '.join(amounts)}" if amounts else "nothing is counted there"
 
 
@@ -113,33 +144,23 @@ def _warnings(file: str, cautions: tuple[Caution, ...]) -> Iterator[RenderableTy
 
 
 def _mistakes(file: Path, error: PolicyError) -> dict[str, Any]:
-    mistakes = [
-        {
-            "file": mistake.file,
-            "line": mistake.line,
-            "column": mistake.column,
-            "path": mistake.path,
-            "message": mistake.message,
-        }
-        for mistake in error.problems
-    ]
-    return {"file": str(file), "valid": False, "mistakes": mistakes}
+    return {"file": str(file), "valid": False, "mistakes": [asdict(problem) for problem in error.problems]}
 
 
-def _as_object(policy: Policy, machine: Machine, found: Review) -> dict[str, Any]:
-    summary = found.summary
+def _as_object(checked: _Checked) -> dict[str, Any]:
+    policy = checked.policy
     return {
         "file": policy.file,
         "valid": True,
-        "sha256": summary.sha256,
-        "users": len(summary.users),
-        "groups": list(summary.groups),
-        "sizes": list(summary.sizes),
+        "sha256": policy.sha256,
+        "users": len(policy.users),
+        "groups": [rule.own_name for rule in policy.groups.values()],
+        "sizes": list(policy.sizes),
         "at_most": {
             output.KEYS[field]: {**output.known(most.value), "rule": most.rule, "line": most.line}
-            for field, most in summary.loosest.items()
+            for field, most in checked.loosest.items()
         },
-        "host": _host(summary, policy, machine),
+        "host": _host(checked),
         "warnings": [
             {
                 "kind": caution.kind,
@@ -149,19 +170,19 @@ def _as_object(policy: Policy, machine: Machine, found: Review) -> dict[str, Any
                 "path": messages.dotted(caution.path),
                 "message": caution.message,
             }
-            for caution in found.cautions
+            for caution in checked.cautions
         ],
     }
 
 
-def _host(summary: Summary, policy: Policy, machine: Machine) -> dict[str, Any]:
-    room = {amount.resource: amount.capacity for amount in summary.room}
-    reason = "no section host" if policy.host is None else "unlimited"
+def _host(checked: _Checked) -> dict[str, Any]:
+    capacity = {amount.resource: amount.capacity for amount in checked.room}
+    reason = "no section host" if checked.policy.host is None else "unlimited"
     return {
-        "memory_bytes": machine.memory_bytes,
-        "cores": machine.cores,
-        "memory_for_servers_bytes": int(room["memory"]) if "memory" in room else None,
-        "memory_for_servers_reason": None if "memory" in room else reason,
-        "cpu_for_servers_cores": room.get("CPU"),
-        "cpu_for_servers_reason": None if "CPU" in room else reason,
+        "memory_bytes": checked.machine.memory_bytes,
+        "cores": checked.machine.cores,
+        "memory_for_servers_bytes": int(capacity["memory"]) if "memory" in capacity else None,
+        "memory_for_servers_reason": None if "memory" in capacity else reason,
+        "cpu_for_servers_cores": capacity.get("CPU"),
+        "cpu_for_servers_reason": None if "CPU" in capacity else reason,
     }

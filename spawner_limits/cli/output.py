@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spawner_limits.errors import UsageError
+from spawner_limits.limits import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,19 +24,7 @@ if TYPE_CHECKING:
     from spawner_limits.limits import Value
 
 SCHEMA_VERSION = 1
-KEYS: Mapping[str, str] = {
-    "mem_limit": "mem_limit_bytes",
-    "memswap_limit": "memswap_limit_bytes",
-    "mem_swappiness": "mem_swappiness_percent",
-    "mem_guarantee": "mem_guarantee_bytes",
-    "cpu_limit": "cpu_limit_cores",
-    "cpu_guarantee": "cpu_guarantee_cores",
-    "cpu_period": "cpu_period_us",
-    "cpu_shares": "cpu_shares_weight",
-    "cpuset_cpus": "cpuset_cpus",
-    "pids_limit": "pids_limit_processes",
-    "count": "count",
-}
+KEYS: Mapping[str, str] = {**{name: field.json_key for name, field in FIELDS.items()}, "count": "count"}
 """field → its key in JSON, which carries the base unit"""
 _GAP = 2
 """blanks between columns"""

@@ -16,6 +16,7 @@ from spawner_limits.engines.enforcement import (
     Node,
     expectation,
     expectations,
+    forgotten,
     never,
     options,
     pages,
@@ -25,13 +26,13 @@ from spawner_limits.engines.enforcement import (
     swap_texts,
     weights,
 )
-from spawner_limits.limits import FIELDS
+from spawner_limits.limits import FIELDS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from spawner_limits.engines.enforcement import CgroupVersion, Texts
-    from spawner_limits.limits import Limits, Value
+    from spawner_limits.limits import Value
 
 UNLIMITED = -1
 """Docker's word for no limit in `memswap_limit`"""
@@ -55,7 +56,7 @@ _ORDINARY_SWAPPINESS = 60
 class Reset:
     """How a running container is freed of one field's limit. An update takes 0 for "unchanged"; -1 lifts a limit."""
 
-    told: Mapping[str, Any] = field(default_factory=dict)
+    ask: Mapping[str, Any] = field(default_factory=dict)
     """option → what the engine is told in its place; empty: it can't be told while the container lives"""
     texts: tuple[Texts, Texts]
     """what the field's v1 files and its v2 files then say"""
@@ -107,7 +108,7 @@ def _endless(page: int) -> tuple[Texts, Texts]:
 
 
 def _without_memory_limits(_cpus: str, page: int) -> Reset:
-    return Reset(told={"mem_limit": UNLIMITED, "memswap_limit": UNLIMITED}, texts=_endless(page))
+    return Reset(ask={"mem_limit": UNLIMITED, "memswap_limit": UNLIMITED}, texts=_endless(page))
 
 
 # -- CPU: cores × period is the quota -----------------------------------------------------------------------------
@@ -137,7 +138,7 @@ TABLE: tuple[Row, ...] = (
         inspect="Memory",
         v1=("memory.limit_in_bytes",),
         v2=("memory.max",),
-        told=_memory,
+        asks=_memory,
         reset=_without_memory_limits,
     ),
     Row(
@@ -146,7 +147,7 @@ TABLE: tuple[Row, ...] = (
         inspect="MemorySwap",
         v1=("memory.memsw.limit_in_bytes",),
         v2=("memory.swap.max",),
-        told=_memory_and_swap,
+        asks=_memory_and_swap,
         texts=_swap_texts,
         reset=_without_memory_limits,
         after="mem_limit",
@@ -177,10 +178,10 @@ TABLE: tuple[Row, ...] = (
         inspect="CpuQuota",
         v1=("cpu.cfs_quota_us", "cpu.cfs_period_us"),
         v2=("cpu.max",),
-        told=_quota_us,
+        asks=_quota_us,
         texts=_cpu_texts,
         reset=lambda _cpus, _page: Reset(
-            told={"cpu_quota": UNLIMITED, "cpu_period": DEFAULT_PERIOD_US},
+            ask={"cpu_quota": UNLIMITED, "cpu_period": DEFAULT_PERIOD_US},
             texts=((("-1",), (str(DEFAULT_PERIOD_US),)), period_texts(None, DEFAULT_PERIOD_US)[1]),
         ),
         after="cpu_period",
@@ -201,7 +202,7 @@ TABLE: tuple[Row, ...] = (
         inspect="CpuPeriod",
         v1=("cpu.cfs_period_us",),
         v2=("cpu.max",),
-        told=_period_us,
+        asks=_period_us,
         texts=_period_texts,
         reset=None,
         note="100000 unless the policy says otherwise; only with `cpu_limit`",
@@ -214,7 +215,7 @@ TABLE: tuple[Row, ...] = (
         v2=("cpu.weight",),
         texts=lambda limits, _node: (((str(limits.cpu_shares),),), (weights(limits.cpu_shares or 0),)),
         reset=lambda _cpus, _page: Reset(
-            told={"cpu_shares": _ORDINARY_SHARES},
+            ask={"cpu_shares": _ORDINARY_SHARES},
             texts=(((str(_ORDINARY_SHARES),),), ((*weights(_ORDINARY_SHARES), _ORDINARY_WEIGHT),)),
             value=_ORDINARY_SHARES,
         ),
@@ -225,7 +226,7 @@ TABLE: tuple[Row, ...] = (
         inspect="CpusetCpus",
         v1=("cpuset.cpus",),
         v2=("cpuset.cpus",),
-        reset=lambda cpus, _page: Reset(told={"cpuset_cpus": cpus}, texts=(((cpus,),), ((cpus,),)), value=cpus),
+        reset=lambda cpus, _page: Reset(ask={"cpuset_cpus": cpus}, texts=(((cpus,),), ((cpus,),)), value=cpus),
     ),
     Row(
         field="pids_limit",
@@ -233,10 +234,10 @@ TABLE: tuple[Row, ...] = (
         inspect="PidsLimit",
         v1=("pids.max",),
         v2=("pids.max",),
-        reset=lambda _cpus, _page: Reset(told={"pids_limit": UNLIMITED}, texts=((("max",),), (("max",),))),
+        reset=lambda _cpus, _page: Reset(ask={"pids_limit": UNLIMITED}, texts=((("max",),), (("max",),))),
     ),
 )
-assert {row.field for row in TABLE} == set(FIELDS)  # noqa: S101  no field is forgotten
+assert not forgotten(__name__, TABLE), forgotten(__name__, TABLE)  # noqa: S101
 
 ROWS = {row.field: row for row in TABLE}
 """field → row"""
@@ -246,7 +247,7 @@ CONFLICTS = {row.option: row.conflict for row in TABLE if row.option and row.con
 """option → another key of the host config that would set the same limit"""
 PAIRS = tuple((row.after, row.field) for row in TABLE if row.after)
 """fields that are told to the engine at one go: half of a pair is refused, or counts by the old other"""
-_TOLD = tuple(ROWS[name] for name in dict.fromkeys((*(name for pair in PAIRS for name in pair), *ROWS)))
+_ASKED_IN_ORDER = tuple(ROWS[name] for name in dict.fromkeys((*(name for pair in PAIRS for name in pair), *ROWS)))
 _NEVER_FIRST = sorted(TABLE, key=lambda row: row.option is not None)
 _UNSET = (None, 0, UNLIMITED, "")
 """what `docker inspect` says of an option that was never given, or was given up"""
@@ -258,10 +259,16 @@ def translate(
     """`limits` in Docker's words. `version`, `driver`: of the host's cgroups, where they are known."""
     node = Node(version=version, page_size_bytes=page_size_bytes, driver=driver)
     cannot = refusals(_NEVER_FIRST, limits, node)
-    ask = options((row for row in _TOLD if row.field not in cannot), limits, node)
+    ask = options((row for row in _ASKED_IN_ORDER if row.field not in cannot), limits, node)
     return Enforcement(
         ask=ask, expect=expectations((row for row in TABLE if row.option in ask), limits, node), cannot=cannot
     )
+
+
+def refusal(field: str, value: Value, *, version: CgroupVersion | None) -> str | None:
+    """Why Docker can't hold this value of this field; `None`: it can. `version`: of the host's cgroups, if known."""
+    given: dict[str, Any] = {field: value}
+    return ROWS[field].cannot(Limits(**given), Node(version=version)) or None
 
 
 def with_resets(given: Enforcement, asked: Mapping[str, Any], *, cpus: str, page_size_bytes: int) -> Enforcement:
@@ -274,7 +281,7 @@ def with_resets(given: Enforcement, asked: Mapping[str, Any], *, cpus: str, page
         for row in TABLE
         if row.reset is not None and row.option not in given.ask and asked.get(str(row.inspect)) not in _UNSET
     }
-    ask = {option: value for reset in resets.values() for option, value in reset.told.items()}
+    ask = {option: value for reset in resets.values() for option, value in reset.ask.items()}
     expect = (expectation(ROWS[name], reset.value, reset.texts) for name, reset in resets.items())
     return replace(given, ask={**given.ask, **ask}, expect=(*given.expect, *expect))
 

@@ -95,14 +95,14 @@ class Row:
     """for documentation"""
     cannot: Callable[[Limits, Node], str] = lambda _limits, _node: ""
     """why this engine can't hold it; empty: it can"""
-    told: Callable[[Limits, Node], Any] | None = None
+    asks: Callable[[Limits, Node], Any] | None = None
     """what the engine is told, `None` for nothing; without it the value as it is"""
     texts: Callable[[Limits, Node], tuple[Texts, Texts]] | None = None
     """what the v1 files and the v2 files may say; without it the value, a size in whole pages"""
 
     def ask(self, limits: Limits, node: Node) -> Any:
         """What the engine is told of it; `None`: nothing."""
-        return getattr(limits, self.field) if self.told is None else self.told(limits, node)
+        return getattr(limits, self.field) if self.asks is None else self.asks(limits, node)
 
     def expect(self, limits: Limits, node: Node) -> Expectation:
         """What its files must say."""
@@ -111,6 +111,17 @@ class Row:
             return expectation(self, value, self.texts(limits, node))
         text = pages(value, node.page_size_bytes) if FIELDS[self.field].unit == "bytes" else (str(value),)
         return expectation(self, value, ((text,), (text,)))
+
+
+def forgotten(engine: str, table: Iterable[Row]) -> str:
+    """Which fields the table of an engine lacks, and which are none; empty: it is whole."""
+    rows = {row.field for row in table}
+    return "; ".join(
+        (
+            *(f"{engine} has no row for {name}" for name in FIELDS if name not in rows),
+            *(f"limits.FIELDS has no {name}, of which {engine} has a row" for name in rows if name not in FIELDS),
+        )
+    )
 
 
 def refusals(table: Iterable[Row], limits: Limits, node: Node) -> dict[str, str]:
@@ -135,10 +146,10 @@ def never(reason: str) -> Callable[[Limits, Node], str]:
     return lambda _limits, _node: reason
 
 
-def nested(told: Mapping[str, Any]) -> dict[str, Any]:
+def nested(ask: Mapping[str, Any]) -> dict[str, Any]:
     """`{"Limits.Pids": 5}` as the engine takes it: `{"Limits": {"Pids": 5}}`."""
     whole: dict[str, Any] = {}
-    for option, value in told.items():
+    for option, value in ask.items():
         *rooms, key = option.split(".")
         inner = whole
         for room in rooms:
@@ -242,11 +253,11 @@ def shares_told(shares: int, version: CgroupVersion, runtime: str = "") -> tuple
     """
     if version == 1:
         return (Share(runtime="", weight=shares, ordinary=1024),)
-    told = [
+    shares_of = [
         Share(runtime=runtimes, weight=int(weight), ordinary=100)
         for runtimes, weight in zip(_RUNTIMES, weights(shares), strict=True)
     ]
     if (found := _VERSION.match(runtime)) is None:
-        return tuple(told)
+        return tuple(shares_of)
     is_new = tuple(map(int, found[2].split("."))) >= _NEW_SINCE[found[1]]
-    return (replace(told[is_new], runtime=found[0]),)
+    return (replace(shares_of[is_new], runtime=found[0]),)

@@ -21,6 +21,7 @@ from spawner_limits.engines.enforcement import (
     Node,
     Row,
     expectations,
+    forgotten,
     nested,
     never,
     options,
@@ -30,7 +31,6 @@ from spawner_limits.engines.enforcement import (
     swap_texts,
     weights,
 )
-from spawner_limits.limits import FIELDS
 
 if TYPE_CHECKING:
     from spawner_limits.engines.enforcement import CgroupVersion, Texts
@@ -129,7 +129,7 @@ TABLE: tuple[Row, ...] = (
         v1=("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.shares"),
         v2=("cpu.max", "cpu.weight"),
         cannot=lambda limits, _node: _cores_refusal(limits.cpu_limit),
-        told=lambda limits, _node: _cores(limits.cpu_limit),
+        asks=lambda limits, _node: _cores(limits.cpu_limit),
         texts=_cpu_texts,
         note="thousandths of a core; the weight only without `cpu_guarantee`: the request then equals the limit",
     ),
@@ -139,7 +139,7 @@ TABLE: tuple[Row, ...] = (
         v1=("cpu.shares",),
         v2=("cpu.weight",),
         cannot=lambda limits, _node: _cores_refusal(limits.cpu_guarantee),
-        told=lambda limits, _node: _cores(limits.cpu_guarantee),
+        asks=lambda limits, _node: _cores(limits.cpu_guarantee),
         texts=lambda limits, _node: _weight_texts(limits.cpu_guarantee),
         note="thousandths of a core; 1024 shares a core",
     ),
@@ -171,7 +171,7 @@ TABLE: tuple[Row, ...] = (
         note="refused: the kubelet's `podPidsLimit` decides",
     ),
 )
-assert {row.field for row in TABLE} == set(FIELDS)  # noqa: S101  no field is forgotten
+assert not forgotten(__name__, TABLE), forgotten(__name__, TABLE)  # noqa: S101
 
 
 def translate(

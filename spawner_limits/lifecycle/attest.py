@@ -56,4 +56,5 @@ def _differences(expectation: Expectation, shown: Snapshot) -> Iterator[Differen
 
 def version_of(expectation: Expectation, shown: Snapshot) -> CgroupVersion:
     """The version of cgroups that carries the field there: on a hybrid host the controllers are not all on one."""
-    return next((shown.versions[file.controller] for file in expectation.v1 if file.controller in shown.versions), 1)
+    files = (*expectation.v1, *expectation.v2)
+    return next((shown.versions[one.controller] for one in files if one.controller in shown.versions), 1)

@@ -117,14 +117,14 @@ def admit(
 
     That of an earlier container of that name is not counted: this one takes its place.
     """
-    others = [one for one in allocations if one.container != container]
-    own = [one for one in others if one.user == entitlement.user]
+    others = [other for other in allocations if other.container != container]
+    own = [other for other in others if other.user == entitlement.user]
     return _beyond_own(entitlement, own) or _beyond_host(entitlement.limits, room(host, machine, others))
 
 
 def _beyond_own(entitlement: Entitlement, own: Sequence[Allocation]) -> NoCapacity | None:
     most = {key: grant.value for key, grant in entitlement.servers.items()}
-    count, names = most.get("count"), ", ".join(one.server or "the default one" for one in own)
+    count, names = most.get("count"), ", ".join(other.server or "the default one" for other in own)
     if isinstance(count, int) and len(own) >= count:
         running = f"{len(own)} run ({names})" if own else "none runs"
         return NoCapacity(
@@ -165,7 +165,7 @@ def _beyond_host(limits: Limits, amounts: Iterable[Allocatable]) -> NoCapacity |
 
 
 def _held(allocations: Iterable[Allocation], resource: str) -> float:
-    return sum(getattr(one, LIMITS[resource]) or 0 for one in allocations)
+    return sum(getattr(each, LIMITS[resource]) or 0 for each in allocations)
 
 
 def _may_run(count: int) -> str:

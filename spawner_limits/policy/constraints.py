@@ -1,4 +1,4 @@
-"""Which fields must fit each other. `file` refuses one rule that breaks this; `resolve` clamps what several rules make.
+"""Which fields must fit each other. `parse` refuses a rule that breaks this; `resolve` clamps what several make.
 
 Facts: moby daemon/daemon_unix.go, `verifyPlatformContainerResources`, and the Linux kernel's kernel/sched/core.c.
 """

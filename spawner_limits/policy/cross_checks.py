@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy import keys, messages
@@ -108,15 +108,13 @@ def _rules(found: Mapping[str, Any]) -> Iterator[tuple[Path, Rule]]:
 
 def _sizes(key: str, rule: Rule, path: Path, sizes: Mapping[str, Rule]) -> Iterator[Mistake]:
     setting = rule.values[key]
-    names = cast("tuple[str, ...]", (setting.value,) if key == "default_size" else setting.value)
+    names = (setting.value,) if key == "default_size" else setting.value
     unknown = [name for name in names if name not in sizes]
     for name in unknown:
         known = messages.nearest(name, tuple(sizes)) if sizes else 'there is no size; expected some below "sizes"'
         yield setting.line, setting.column, path, f"found {messages.shown(name)}; {known}"
     listed = rule.values.get("sizes")
-    if key == "default_size" and not unknown and listed is not None:
-        among = cast("tuple[str, ...]", listed.value)
-        if setting.value not in among:
-            told = messages.one_of(among) if among else "expected none, as there is none to pick"
-            message = f"found {messages.shown(names[0])}, which is not among this rule's sizes; {told}"
-            yield setting.line, setting.column, path, message
+    if key == "default_size" and not unknown and listed is not None and setting.value not in listed.value:
+        expected = messages.one_of(listed.value) if listed.value else "expected none, as there is none to pick"
+        message = f"found {messages.shown(names[0])}, which is not among this rule's sizes; {expected}"
+        yield setting.line, setting.column, path, message

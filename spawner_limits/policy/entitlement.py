@@ -101,17 +101,17 @@ class Entitlement:
             "size": self.size,
             HINTS: None if self.hints is None else _as_object(self.hints),
         }
-        whole |= {name: told for name, told in more.items() if told}
+        whole |= {name: value for name, value in more.items() if value}
         return json.dumps(whole, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Entitlement:
         """What `to_json` wrote. ValueError says what else was found; a label is anyone's who may start containers."""
         try:
-            told = json.loads(text)
+            raw = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"not an entitlement: {error}") from None
-        whole = _object(told, "it", required=_WHOLE, optional=_WHOLE_MORE)
+        whole = _object(raw, "it", required=_WHOLE, optional=_WHOLE_MORE)
         if whole["schema_version"] != _SCHEMA_VERSION:
             raise ValueError(f"not an entitlement of version {_SCHEMA_VERSION}: {whole['schema_version']!r}")
         return cls(
@@ -136,7 +136,7 @@ _WHOLE = {
     "grants": dict,
 }
 _WHOLE_MORE = {"servers": dict, "sizes": list, "size": str, HINTS: dict}
-"""what is told only where there is some, as it was before there were any"""
+"""what is written only where there is some, as it was before there were any"""
 _GRANT = {"value": object, "rule": str, "file": str}
 _GRANT_MORE = {"line": int, "follows": str, "clamped_from": object, "clamped_by": str, "until": str}
 _FLAG, _FLAG_MORE = {"value": bool, "rule": str, "file": str}, {"line": int, "until": str}
@@ -145,23 +145,23 @@ assert {*_GRANT, *_GRANT_MORE} == {field.name for field in fields(Grant)}  # noq
 
 
 def _as_object(grant: Grant) -> dict[str, Any]:
-    told = {name: getattr(grant, name) for name in (*_GRANT, *_GRANT_MORE)}
+    raw = {name: getattr(grant, name) for name in (*_GRANT, *_GRANT_MORE)}
     if grant.until is not None:
-        told["until"] = grant.until.isoformat()
-    return {name: value for name, value in told.items() if name in _GRANT or value is not None}
+        raw["until"] = grant.until.isoformat()
+    return {name: value for name, value in raw.items() if name in _GRANT or value is not None}
 
 
-def _names(told: list[Any], what: str) -> tuple[str, ...]:
-    return tuple(_typed(name, what, str) for name in told)
+def _names(raw: list[Any], what: str) -> tuple[str, ...]:
+    return tuple(_typed(name, what, str) for name in raw)
 
 
-def _grants(told: Any, what: str, table: Mapping[str, Field]) -> dict[str, Grant]:
-    given = _object(told, what, optional=dict.fromkeys(table, dict))
+def _grants(raw: Any, what: str, table: Mapping[str, Field]) -> dict[str, Grant]:
+    given = _object(raw, what, optional=dict.fromkeys(table, dict))
     return {name: _grant(spec, given[name]) for name, spec in table.items() if name in given}
 
 
-def _grant(spec: Field, told: Any) -> Grant:
-    given = _object(told, spec.name, required=_GRANT, optional=_GRANT_MORE)
+def _grant(spec: Field, raw: Any) -> Grant:
+    given = _object(raw, spec.name, required=_GRANT, optional=_GRANT_MORE)
     for name in ("value", "clamped_from"):
         _check_value(spec, given.get(name))
     if "follows" in given and given["follows"] not in FIELDS:
@@ -171,8 +171,8 @@ def _grant(spec: Field, told: Any) -> Grant:
     return Grant(**{"line": None, **given})
 
 
-def _hints(told: Any) -> Grant:
-    given = _object(told, HINTS, required=_FLAG, optional=_FLAG_MORE)
+def _hints(raw: Any) -> Grant:
+    given = _object(raw, HINTS, required=_FLAG, optional=_FLAG_MORE)
     if "until" in given:
         given["until"] = _moment(given["until"])
     return Grant(**{"line": None, **given})
@@ -203,16 +203,16 @@ def _check_value(spec: Field, value: Any) -> None:
 
 
 def _object(
-    told: Any, what: str, *, required: Mapping[str, type] | None = None, optional: Mapping[str, type] | None = None
+    raw: Any, what: str, *, required: Mapping[str, type] | None = None, optional: Mapping[str, type] | None = None
 ) -> dict[str, Any]:
     known = {**(required or {}), **(optional or {})}
-    members: dict[str, Any] = _typed(told, what, dict)
+    members: dict[str, Any] = _typed(raw, what, dict)
     if wrong := (members.keys() - known) | ((required or {}).keys() - members):
         raise ValueError(f"not an entitlement: {what} has too many or too few of {', '.join(sorted(wrong))}")
     return {name: _typed(value, name, known[name]) for name, value in members.items()}
 
 
-def _typed(told: Any, what: str, kind: type) -> Any:
-    if not isinstance(told, kind) or (isinstance(told, bool) and kind is not bool):
-        raise ValueError(f"not an entitlement: {what} is {type(told).__name__}")
-    return told
+def _typed(raw: Any, what: str, kind: type) -> Any:
+    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
+        raise ValueError(f"not an entitlement: {what} is {type(raw).__name__}")
+    return raw

@@ -1,4 +1,4 @@
-"""`review`: what a policy comes to on a host, and what in it is allowed and all the same most likely a mistake. Pure.
+"""`lint`: what in a policy is allowed and all the same most likely a mistake, on a host, at a moment. Pure.
 
 A caution has the path of what it is about; its line is looked up in the text by `placed`, as the policy's own values
 keep no position of `until`, `priority` or `host`.
@@ -8,32 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from yaml.events import MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
+from yaml.events import MappingStartEvent, ScalarEvent
 
 from spawner_limits import units
-from spawner_limits.engines import docker
-from spawner_limits.limits import FIELDS, Limits, tell
+from spawner_limits.limits import FIELDS, tell
 from spawner_limits.policy import constraints, keys
-from spawner_limits.policy.capacity import Allocatable, room
+from spawner_limits.policy.capacity import room
 from spawner_limits.policy.model import Host
 from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.user_options import Request
-from spawner_limits.policy.yaml_tree import PARSER
+from spawner_limits.policy.yaml_tree import Document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from spawner_limits.engines.enforcement import CgroupVersion
     from spawner_limits.limits import Value
     from spawner_limits.policy.capacity import Machine
-    from spawner_limits.policy.model import Given, Policy, Rule, Setting
+    from spawner_limits.policy.model import Policy, Rule, Setting
     from spawner_limits.policy.yaml_tree import Path
 
-    Note: TypeAlias = tuple[str, str]
-    """kind and message"""
+    Refusal: TypeAlias = Callable[[str, Value], str | None]
+    """field and value → why the engine can't hold it; `None`: it can"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,73 +47,33 @@ class Caution:
     column: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Loosest:
-    """The most that anybody gets of one field."""
-
-    value: Value | None
-    """`None` is unlimited"""
-    rule: str
-    line: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """What a policy comes to."""
-
-    users: tuple[str, ...]
-    """as they are written"""
-    groups: tuple[str, ...]
-    sizes: tuple[str, ...]
-    loosest: Mapping[str, Loosest]
-    """for each field that everybody has a limit of"""
-    room: tuple[Allocatable, ...]
-    """what is counted on the host, and how much of it there is for servers"""
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Review:
-    """A policy's summary, and its cautions in the order of the file."""
-
-    summary: Summary
-    cautions: tuple[Caution, ...]
-
-
-def review(policy: Policy, machine: Machine, *, now: datetime, version: CgroupVersion | None = None) -> Review:
-    """What `policy` comes to on `machine` at the moment `now`, with a zone. `version` of cgroups there, if known."""
-    case = _Case(policy=policy, machine=machine, now=now, version=version)
-    cautions = tuple(caution for check in _CHECKS for caution in check(case))
-    return Review(summary=_summary(case), cautions=cautions)
+def lint(
+    policy: Policy, machine: Machine, *, now: datetime, refusal: Refusal = lambda _field, _value: None
+) -> tuple[Caution, ...]:
+    """What is odd in `policy` on `machine` at the moment `now`, with a zone. `refusal`: what the engine can't hold."""
+    case = _Case(policy=policy, machine=machine, now=now, refusal=refusal)
+    return tuple(caution for check in _CHECKS for caution in check(case))
 
 
 def placed(cautions: Iterable[Caution], text: str) -> tuple[Caution, ...]:
     """`cautions` with their places in `text`, which is a valid policy, in its order."""
     cautions = tuple(cautions)
-    places = dict(_places(text, {one.path for one in cautions})) if cautions else {}
-    found = (replace(one, line=places[one.path][0], column=places[one.path][1]) for one in cautions)
-    return tuple(sorted(found, key=lambda one: (one.line, one.column)))
+    document = Document(text, "")
+    document.root()
+    places = dict(_places(document, (), {caution.path for caution in cautions}))
+    found = (replace(each, line=places[each.path][0], column=places[each.path][1]) for each in cautions)
+    return tuple(sorted(found, key=lambda caution: (caution.line, caution.column)))
 
 
-def _places(text: str, wanted: set[Path]) -> Iterator[tuple[Path, tuple[int, int]]]:
+def _places(document: Document, path: Path, wanted: set[Path]) -> Iterator[tuple[Path, tuple[int, int]]]:
     """Where the value of each path stands, or the key of one that is a mapping."""
-    event: Callable[[], Any] = PARSER(text).get_event
-    path: list[str] = []
-    while not isinstance(event(), MappingStartEvent):
-        pass
-    while not isinstance(key := event(), MappingEndEvent) or path:
-        if isinstance(key, MappingEndEvent):
-            path.pop()
-            continue
-        value, here = event(), (*path, key.value)
+    for name, value in document.entries(path):
+        here = (*path, name)
         if here in wanted:
-            mark: Any = (value if isinstance(value, ScalarEvent) else key).start_mark
+            mark: Any = (value if isinstance(value, ScalarEvent) else document.key).start_mark
             yield here, (mark.line + 1, mark.column + 1)
         if isinstance(value, MappingStartEvent):
-            path.append(key.value)
-        elif isinstance(value, SequenceStartEvent):
-            while not isinstance(event(), SequenceEndEvent):
-                pass
+            yield from _places(document, here, wanted)
 
 
 # -- what is looked at ---------------------------------------------------------------------------------------------
@@ -128,17 +86,12 @@ class _Case:
     policy: Policy
     machine: Machine
     now: datetime
-    version: CgroupVersion | None
-
-    @cached_property
-    def rules(self) -> tuple[tuple[Path, Rule], ...]:
-        """Every rule for people, also what it gives temporarily, with its path."""
-        return tuple(_rules(self.policy))
+    refusal: Refusal
 
     @cached_property
     def live(self) -> tuple[tuple[Path, Rule], ...]:
-        """Those that count now or will go on counting."""
-        return tuple((path, rule) for path, rule in self.rules if not rule.is_over(self.now))
+        """The rules for people that count now or will go on counting."""
+        return tuple((path, rule) for path, rule in self.policy.rules() if not rule.is_over(self.now))
 
     @property
     def ceiling(self) -> Mapping[str, Setting]:
@@ -146,75 +99,49 @@ class _Case:
         return self.policy.ceiling.values
 
 
-def _rules(policy: Policy) -> Iterator[tuple[Path, Rule]]:
-    yield ("defaults",), policy.defaults
-    for section, rules in (("groups", policy.groups), ("users", policy.users)):
-        for rule in rules.values():
-            path = (section, _name(rule))
-            yield path, rule
-            if rule.temporarily is not None:
-                yield (*path, "temporarily"), rule.temporarily
+# -- what anybody gets -------------------------------------------------------------------------------------------------
 
 
-def _name(rule: Rule) -> str:
-    """A name as it is written: that of "user alice"."""
-    return rule.name.partition(" ")[2]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loosest:
+    """The most that anybody gets of one field."""
+
+    value: Value | None
+    """`None` is unlimited"""
+    rule: str
+    line: int
 
 
-# -- summary -------------------------------------------------------------------------------------------------------
+def loosest(policy: Policy, field: str, now: datetime) -> Loosest:
+    """What the loosest rule gives, lowered to the ceiling. `field`: one that is in `defaults` or `ceiling`."""
+    live = (rule for _, rule in policy.rules() if not rule.is_over(now))
+    given = [(rule, rule.values[field]) for rule in live if field in rule.values]
+    rule, setting = max(given, key=lambda pair: _looseness(pair[1].value), default=(policy.ceiling, None))
+    most = policy.ceiling.values.get(field)
+    if setting is None or (most is not None and constraints.above(setting.value, most.value)):
+        rule, setting = policy.ceiling, policy.ceiling.values[field]
+    return Loosest(value=setting.value, rule=rule.name, line=setting.line)
 
 
-def _summary(case: _Case) -> Summary:
-    policy = case.policy
-    return Summary(
-        users=tuple(map(_name, policy.users.values())),
-        groups=tuple(map(_name, policy.groups.values())),
-        sizes=tuple(policy.sizes),
-        loosest={field: _loosest(case, field) for field in keys.REQUIRED},
-        room=room(policy.host, case.machine, ()),
-        sha256=policy.sha256,
-    )
-
-
-def _loosest(case: _Case, field: str) -> Loosest:
-    """What the loosest rule gives, lowered to the ceiling. Each of these fields is in `defaults` or `ceiling`."""
-    given = [(rule, rule.values[field]) for _, rule in case.live if field in rule.values]
-    rule, setting = max(given, key=lambda one: _looseness(one[1].value), default=(case.policy.ceiling, None))
-    most = case.ceiling.get(field)
-    if setting is None or (most is not None and _is_above(setting.value, most.value)):
-        rule, setting = case.policy.ceiling, case.ceiling[field]
-    return Loosest(value=_number(setting.value), rule=rule.name, line=setting.line)
-
-
-def _looseness(value: Given) -> float:
-    return float("inf") if value is None else float(cast("float", value))
-
-
-def _number(value: Given) -> Value | None:
-    return cast("Value | None", value)
-
-
-def _is_above(low: Given, high: Given) -> bool:
-    return constraints.above(_number(low), _number(high))
+def _looseness(value: Any) -> float:
+    return float("inf") if value is None else float(value)
 
 
 # -- rules that never apply ----------------------------------------------------------------------------------------
 
 
 def _over(case: _Case) -> Iterator[Caution]:
-    for path, rule in case.rules:
+    for path, rule in case.policy.rules():
         if rule.until is not None and rule.is_over(case.now):
             message = f"over since {keys.show_until(rule.until)}: it never applies; take it out, or give a new time"
             yield Caution(kind="over", path=(*path, "until"), message=message)
 
 
 def _unused_priority(case: _Case) -> Iterator[Caution]:
-    if case.policy.combine == "first":
-        return
     for rule in case.policy.groups.values():
-        if rule.priority is not None:
+        if rule.priority is not None and case.policy.combine != "first":
             message = 'never looked at: it counts only with "combine: first"'
-            yield Caution(kind="unused-priority", path=("groups", _name(rule), "priority"), message=message)
+            yield Caution(kind="unused-priority", path=("groups", rule.own_name, "priority"), message=message)
 
 
 def _sizes(case: _Case) -> Iterator[Caution]:
@@ -225,21 +152,20 @@ def _sizes(case: _Case) -> Iterator[Caution]:
             continue
         for field, setting in size.values.items():
             value, who = _most(case, name, field)
-            if _is_above(setting.value, value):
+            if constraints.above(setting.value, value):
                 message = (
-                    f"{_tell(field, setting.value)} is above what anybody gets who may pick it "
-                    f"({_tell(field, value)}, {who}): lowered for good"
+                    f"{tell(field, setting.value)} is above what anybody gets who may pick it "
+                    f"({tell(field, value)}, {who}): lowered for good"
                 )
                 yield Caution(kind="oversized", path=("sizes", name, field), message=message)
 
 
 def _listed(rule: Rule) -> tuple[str, ...] | None:
     """The sizes that a rule lets people pick; `None`: it leaves that to the rules below."""
-    setting = rule.values.get("sizes")
-    return None if setting is None else cast("tuple[str, ...]", setting.value)
+    return rule.values["sizes"].value if "sizes" in rule.values else None
 
 
-def _most(case: _Case, size: str, field: str) -> tuple[Given, str]:
+def _most(case: _Case, size: str, field: str) -> tuple[Value | None, str]:
     """The most that anybody gets of a field who may pick a size, and who says so."""
     shared = any(size in (_listed(rule) or ()) for path, rule in case.live if path[0] != "users")
     own, below = [], []
@@ -250,10 +176,10 @@ def _most(case: _Case, size: str, field: str) -> tuple[Given, str]:
         elif size in listed if listed is not None else shared:
             own.append((setting.value, rule.name) if setting else None)
     # whoever has no value of their own gets a group's, or the defaults'
-    found = [one for one in own if one] + (below if shared or None in own else [])
-    most = max(found, key=lambda one: _looseness(one[0]), default=(None, "defaults"))
+    found = [pair for pair in own if pair] + (below if shared or None in own else [])
+    most = max(found, key=lambda pair: _looseness(pair[0]), default=(None, "defaults"))
     ceiling = case.ceiling.get(field)
-    return most if ceiling is None or not _is_above(most[0], ceiling.value) else (ceiling.value, "ceiling")
+    return most if ceiling is None or not constraints.above(most[0], ceiling.value) else (ceiling.value, "ceiling")
 
 
 # -- values ----------------------------------------------------------------------------------------------------------
@@ -261,7 +187,7 @@ def _most(case: _Case, size: str, field: str) -> tuple[Given, str]:
 
 def _values(case: _Case) -> Iterator[Caution]:
     """Cautions of single values; a file of many users has few different ones, so each is judged once."""
-    known: dict[tuple[str, Given], tuple[Note, ...]] = {}
+    known: dict[tuple[str, Any], tuple[tuple[str, str], ...]] = {}
     for path, rule in case.live:
         for key, setting in rule.values.items():
             judged = (key, setting.value)
@@ -277,31 +203,30 @@ def _ceiling(case: _Case) -> Iterator[Caution]:
             yield Caution(kind=kind, path=("ceiling", key), message=message)
 
 
-def _notes(case: _Case, checks: Mapping[str, _Check], key: str, value: Given) -> Iterator[Note]:
+def _notes(case: _Case, checks: Mapping[str, _Check], key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Kind and message of what one value is cautioned of."""
     if key in FIELDS:
-        for kind, check in checks.items():
-            message = check(case, key, value)
-            if message is not None:
-                yield kind, message
+        messages = ((kind, check(case, key, value)) for kind, check in checks.items())
+        yield from ((kind, message) for kind, message in messages if message is not None)
 
 
-def _above_ceiling(case: _Case, key: str, value: Given) -> str | None:
+def _above_ceiling(case: _Case, key: str, value: Value | None) -> str | None:
     if not _is_over_ceiling(case, key, value):
         return None
     most = case.ceiling[key]
-    return f"{_tell(key, value)} is above the ceiling's {_tell(key, most.value)} (line {most.line}): lowered for good"
+    return f"{tell(key, value)} is above the ceiling's {tell(key, most.value)} (line {most.line}): lowered for good"
 
 
-def _is_over_ceiling(case: _Case, key: str, value: Given) -> bool:
+def _is_over_ceiling(case: _Case, key: str, value: Value | None) -> bool:
     most = case.ceiling.get(key)
     if most is None:
         return False
     if key == "cpuset_cpus":
-        return value is None or not _cpus(value) <= _cpus(most.value)
-    return _is_above(value, most.value)
+        return value is None or not units.cpus_in(str(value)) <= units.cpus_in(most.value)
+    return constraints.above(value, most.value)
 
 
-def _uncounted(case: _Case, key: str, value: Given) -> str | None:
+def _uncounted(case: _Case, key: str, value: Value | None) -> str | None:
     host = case.policy.host
     counted = {} if host is None else {"mem_limit": host.memory_overcommit, "cpu_limit": host.cpu_overcommit}
     if value is not None or counted.get(key) is None or key in case.ceiling:
@@ -309,76 +234,57 @@ def _uncounted(case: _Case, key: str, value: Given) -> str | None:
     return f"unlimited, though host counts {FIELDS[key].words}: such a server is not counted"
 
 
-def _above_host(case: _Case, key: str, value: Given) -> str | None:
-    if _is_over_ceiling(case, key, value) or not _exceeds(case, key, value):
+def _above_host(case: _Case, key: str, value: Value | None) -> str | None:
+    fact = None if _is_over_ceiling(case, key, value) else _beyond_host(case, key, value)
+    return None if fact is None else f"{fact}: one server may take all of it"
+
+
+def _ceiling_above_host(case: _Case, key: str, value: Value | None) -> str | None:
+    fact = _beyond_host(case, key, value)
+    return None if fact is None else f"{fact}: it protects nothing"
+
+
+def _beyond_host(case: _Case, key: str, value: Value | None) -> str | None:
+    has = {"mem_limit": case.machine.memory_bytes, "cpu_limit": case.machine.cores}.get(key)
+    if has is None or value is None or float(value) <= has:
         return None
-    return f"{_tell(key, value)} is above the host's {_has(case, key)}: one server may take all of it"
+    return f"{tell(key, value)} is above the host's {tell(key, has)}"
 
 
-def _ceiling_above_host(case: _Case, key: str, value: Given) -> str | None:
-    if not _exceeds(case, key, value):
-        return None
-    return f"{_tell(key, value)} is above the host's {_has(case, key)}: it protects nothing"
-
-
-def _exceeds(case: _Case, key: str, value: Given) -> bool:
-    has = _machine(case).get(key)
-    return has is not None and value is not None and float(cast("float", value)) > has
-
-
-def _has(case: _Case, key: str) -> str:
-    return tell(key, _machine(case)[key])
-
-
-def _machine(case: _Case) -> dict[str, float]:
-    return {"mem_limit": case.machine.memory_bytes, "cpu_limit": case.machine.cores}
-
-
-def _missing_cpus(case: _Case, key: str, value: Given) -> str | None:
+def _missing_cpus(case: _Case, key: str, value: Value | None) -> str | None:
     if key != "cpuset_cpus" or value is None:
         return None
-    cores = case.machine.cores
-    missing = frozenset(cpu for cpu in _cpus(value) if cpu >= cores)
+    has = frozenset(range(case.machine.cores))
+    missing = units.cpus_in(str(value)) - has
     if not missing:
         return None
-    has = units.format_cpuset(frozenset(range(cores)))
-    return f"the host has no CPU {units.format_cpuset(missing)} (it has {has}), so Docker starts no such server"
+    cpus, all_cpus = units.format_cpuset(missing), units.format_cpuset(has)
+    return f"the host has no CPU {cpus} (it has {all_cpus}), so Docker starts no such server"
 
 
-def _cannot(case: _Case, key: str, value: Given) -> str | None:
-    if value is None or key in case.policy.best_effort:
-        return None
-    given: dict[str, Any] = {key: value}
-    reason = docker.translate(Limits(**given), version=case.version).cannot.get(key)
+def _not_held(case: _Case, key: str, value: Value | None) -> str | None:
+    reason = None if value is None or key in case.policy.best_effort else case.refusal(key, value)
     return None if reason is None else f"each spawn is refused, as best_effort does not list it: {reason}"
 
 
-def _ceiling_cannot(case: _Case, key: str, value: Given) -> str | None:
-    # a ceiling gives nobody a guarantee
-    return None if key in ("mem_guarantee", "cpu_guarantee") else _cannot(case, key, value)
+def _ceiling_not_held(case: _Case, key: str, value: Value | None) -> str | None:
+    # a ceiling promises nobody anything
+    return None if FIELDS[key].promised else _not_held(case, key, value)
 
 
-def _cpus(value: Given) -> frozenset[int]:
-    return units.cpus_in(str(value))
-
-
-def _tell(key: str, value: Given) -> str:
-    return tell(key, _number(value))
-
-
-_Check: TypeAlias = "Callable[[_Case, str, Given], str | None]"
+_Check: TypeAlias = "Callable[[_Case, str, Value | None], str | None]"
 _VALUES: Mapping[str, _Check] = {
     "above-ceiling": _above_ceiling,
     "uncounted": _uncounted,
     "above-host": _above_host,
     "missing-cpus": _missing_cpus,
-    "not-held": _cannot,
+    "not-held": _not_held,
 }
 """kind → what it looks for in a rule's value"""
 _CEILING: Mapping[str, _Check] = {
     "ceiling-above-host": _ceiling_above_host,
     "missing-cpus": _missing_cpus,
-    "not-held": _ceiling_cannot,
+    "not-held": _ceiling_not_held,
 }
 """kind → what it looks for in the ceiling's value"""
 
@@ -403,7 +309,7 @@ def _reserve(case: _Case) -> Iterator[Caution]:
 def _promised(case: _Case) -> Iterator[Caution]:
     users, host = case.policy.users, case.policy.host
     amounts = room(Host() if host is None else host, case.machine, ())
-    memory = next((one for one in amounts if one.resource == "memory"), None)
+    memory = next((amount for amount in amounts if amount.resource == "memory"), None)
     if memory is None or not users:
         return
     promised = _promises(case)
@@ -420,33 +326,26 @@ def _promised(case: _Case) -> Iterator[Caution]:
 
 def _promises(case: _Case) -> int:
     """Bytes that the users of the file may hold, each with one server or with what all of theirs may hold."""
-    known: dict[frozenset[tuple[str, Given]], int] = {}
+    known: dict[frozenset[tuple[str, Any]], int] = {}
     total = 0
     for name, rule in case.policy.users.items():
-        given = _given(case, rule)
+        # users who are given the same get the same
+        given = frozenset((key, setting.value) for key, (setting, _) in rule.given(case.now).items())
         if given not in known:
             known[given] = _holds(case, name)
         total += known[given]
     return total
 
 
-def _given(case: _Case, rule: Rule) -> frozenset[tuple[str, Given]]:
-    """What a rule gives now: users of whom it is the same get the same."""
-    values = {} if rule.is_over(case.now) else dict(rule.values)
-    if rule.temporarily is not None and not rule.temporarily.is_over(case.now):
-        values.update(rule.temporarily.values)
-    return frozenset((key, setting.value) for key, setting in values.items())
-
-
 def _holds(case: _Case, user: str) -> int:
     """Bytes that one user may hold; one without a limit counts as nothing, and is told apart."""
-    one = resolve(case.policy, user, now=case.now)
-    total = one.servers.get("mem_limit")
+    entitlement = resolve(case.policy, user, now=case.now)
+    total = entitlement.servers.get("mem_limit")
     if total is not None and total.value is not None:
         return int(total.value)
-    if one.sizes:
-        one = resolve(case.policy, user, now=case.now, request=Request(size=one.sizes[-1]))
-    return one.limits.mem_limit or 0
+    if entitlement.sizes:
+        entitlement = resolve(case.policy, user, now=case.now, request=Request(size=entitlement.sizes[-1]))
+    return entitlement.limits.mem_limit or 0
 
 
 _CHECKS: tuple[Callable[[_Case], Iterator[Caution]], ...] = (

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
-
-    from spawner_limits.limits import Value
-
-    Given: TypeAlias = Value | tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
     """One key as a rule gives it, and where its value stands. A file has hundreds of thousands: one object each."""
 
-    value: Given
-    """in the field's base unit; `None` is the word `unlimited`; names for the key `sizes`"""
+    value: Any
+    """in the field's base unit; `None` is the word `unlimited`; names for the key `sizes`, a `bool` for a flag"""
     file: str
     """as messages name it"""
     line: int
@@ -48,9 +44,21 @@ class Rule:
     temporarily: Rule | None = None
     """beats `values` until its own `until`"""
 
+    @property
+    def own_name(self) -> str:
+        """Of a user, a group or a size, as it is written: that of "user alice"."""
+        return self.name.partition(" ")[2]
+
     def is_over(self, now: datetime) -> bool:
         """Whether the rule no longer counts at the moment `now`, which has a zone."""
         return self.until is not None and now >= self.until
+
+    def given(self, now: datetime) -> dict[str, tuple[Setting, Rule]]:
+        """What it gives at the moment `now`, with what it gives temporarily on top, and which of the two does."""
+        given = {} if self.is_over(now) else {key: (setting, self) for key, setting in self.values.items()}
+        if self.temporarily is not None:
+            given |= self.temporarily.given(now)
+        return given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +104,16 @@ class Policy:
     """fields without which a server may start where they can't be held"""
     auto_apply: bool = False
     """whether the Hub service applies a changed policy to running servers by itself"""
+
+    def rules(self) -> Iterator[tuple[tuple[str, ...], Rule]]:
+        """Every rule for people with its path in the file, also what it gives temporarily."""
+        yield ("defaults",), self.defaults
+        for section, rules in (("groups", self.groups), ("users", self.users)):
+            for rule in rules.values():
+                path = section, rule.own_name
+                yield path, rule
+                if rule.temporarily is not None:
+                    yield (*path, "temporarily"), rule.temporarily
 
     def without_people(self) -> Policy:
         """What a running server needs of it; whoever keeps it keeps no old file of 100,000 users in memory."""

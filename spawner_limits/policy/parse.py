@@ -1,6 +1,6 @@
-"""The administrator's file → `Policy`, or every mistake in it at once. What a key means is in the tables below.
+"""The administrator's file → `Policy`, or every mistake in it at once. What may stand where is in `keys`.
 
-Decides nothing about users: that is `resolve`. YAML itself is `document`'s.
+Decides nothing about users: that is `resolve`. YAML itself is `yaml_tree`'s.
 """
 
 from __future__ import annotations
@@ -10,28 +10,24 @@ import gc
 import hashlib
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from spawner_limits.errors import PolicyError, Problem
-from spawner_limits.limits import FIELDS
+from spawner_limits.limits import Field
 from spawner_limits.policy import constraints, cross_checks, keys, messages
-from spawner_limits.policy.model import Host, Policy, Rule, Setting, group_key, user_key
+from spawner_limits.policy.keys import Keys, Names, Text
+from spawner_limits.policy.model import Host, Policy, Rule, Setting, group_key
 from spawner_limits.policy.yaml_tree import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from yaml.events import NodeEvent, ScalarEvent
+    from yaml.events import NodeEvent
 
-    from spawner_limits.limits import Field, Value
-    from spawner_limits.policy.model import Given
-    from spawner_limits.policy.yaml_tree import Path as Keys
+    from spawner_limits.policy.keys import Held
+    from spawner_limits.policy.yaml_tree import Path as Keyed
 
-T = TypeVar("T")
-
-VERSION = "1"
 MAX_BYTES = 64 << 20
 _LARGE_BYTES = 1 << 20
 _EXAMPLE = '"{version: 1, defaults: {mem_limit: 1G, cpu_limit: 1, pids_limit: 256}}"'
@@ -72,7 +68,7 @@ def _sections(document: Document, name: str) -> dict[str, Any]:
     root = document.root()
     if root is None:
         _refuse(name, _EMPTY, line=1, column=1)
-    found = _Walk(document, name).sections(root)
+    found = _Reader(document, name).sections(root)
     document.end()
     return found
 
@@ -112,204 +108,141 @@ def _decode(data: bytes, name: str) -> str:
         _refuse(name, f"not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8", line=line, column=column)
 
 
-class _Walk:
+class _Reader:
     """One document on its way to a policy."""
 
     def __init__(self, document: Document, file: str) -> None:
         self._document = document
         self._file = file
-        self._values: dict[tuple[str, str], Value | None] = {}
-        """(field, text) → value: a file of many users has few different ones"""
-        self._places: dict[Keys, tuple[int, int]] = {}
-        """path → line and column of `defaults`, of each group, and of its `priority`"""
+        self._values: dict[tuple[str, str], Any] = {}
+        """(name, text) → value: a file of many users has few different ones"""
+        self._places: dict[Keyed, tuple[int, int]] = {}
+        """path → line and column of the sections, of each group, and of its `priority`"""
 
     def sections(self, root: NodeEvent) -> dict[str, Any]:
-        """The sections that are there, each as its reader in the table below leaves it; `None` where it is no value."""
+        """The sections that are there, as `Policy` has them; `None` where it is no value."""
         found: dict[str, Any] = {}
-        if self._document.is_mapping(root, (), f"expected a mapping with {', '.join(SECTIONS)}"):
-            for name, node in self._document.entries((), known=SECTIONS, elsewhere=_IN_A_RULE):
-                found[name] = SECTIONS[name](self, node)
+        if self._document.is_mapping(root, (), f"expected a mapping with {', '.join(keys.SECTIONS)}"):
+            for name, node in self._document.entries((), known=keys.SECTIONS, elsewhere=_IN_A_RULE):
+                self._places[(name,)] = _place(node)
+                found[name] = self._section(name, node)
             if "version" not in found:
-                self._document.problem(root, ("version",), f'missing; expected "version: {VERSION}"')
+                self._document.problem(root, ("version",), f'missing; expected "version: {keys.VERSION}"')
             self._places[()] = _place(root)
             for line, column, path, message in cross_checks.mistakes(found, self._places, self._document.blamed()):
                 self._document.mistake(line, column, path, message)
         found.pop("version", None)
         return found
 
-    # -- sections ------------------------------------------------------------------------------------------------
+    def _section(self, name: str, node: NodeEvent) -> Any:
+        found: Any = self._read(keys.SECTIONS[name].holds, node, (name,))
+        match name:
+            case "host":
+                return Host(**{key: setting.value for key, setting in found.values.items()})
+            case "best_effort":
+                return frozenset(found.value)
+            case "ceiling":
+                self._refuse_unlimited(found)
+        return _bare(found)
 
-    def version(self, node: NodeEvent) -> None:
-        self._scalar(node, ("version",), _version, f"expected {VERSION}")
-
-    def defaults(self, node: NodeEvent) -> Rule:
-        self._places[("defaults",)] = _place(node)
-        return self._rule(node, ("defaults",), "defaults", _RULE)
-
-    def groups(self, node: NodeEvent) -> dict[str, Rule]:
-        return self._rules(node, ("groups",), "group", _GROUP, group_key)
-
-    def users(self, node: NodeEvent) -> dict[str, Rule]:
-        return self._rules(node, ("users",), "user", _USER, user_key)
-
-    def sizes(self, node: NodeEvent) -> dict[str, Rule]:
-        return self._rules(node, ("sizes",), "size", _SIZE, str)
-
-    def ceiling(self, node: NodeEvent) -> Rule:
-        rule = self._rule(node, ("ceiling",), "ceiling", _CEILING)
-        for key, setting in rule.values.items():
+    def _refuse_unlimited(self, ceiling: Rule) -> None:
+        for key, setting in ceiling.values.items():
             if setting.value is None:
                 message = 'found "unlimited"; expected a limit, or no such line: a ceiling only lowers'
                 self._document.mistake(setting.line, setting.column, ("ceiling", key), message)
-        return rule
 
-    def host(self, node: NodeEvent) -> Host:
-        given = self._fields(node, ("host",), keys.HOST)
-        return Host(**{key: setting.value for key, setting in given.items()})  # type: ignore[arg-type]  # of the table
+    def _read(self, held: Held, node: NodeEvent, path: Keyed) -> Setting | Rule | dict[str, Rule] | None:
+        """What stands at a key; `None` where it is no value."""
+        if isinstance(held, Field | Text):
+            return self._setting(held, node, path)
+        if isinstance(held, Names):
+            return self._at(node, self._names(held, node, path))
+        return self._rule(held, node, path) if held.same is None else self._rules(held, held.same, node, path)
 
-    def combine(self, node: NodeEvent) -> str | None:
-        return self._scalar(node, ("combine",), keys.read_combine, f"expected one of {', '.join(keys.COMBINE)}")
-
-    def contact(self, node: NodeEvent) -> str | None:
-        return self._scalar(node, ("contact",), keys.read_contact, 'expected one line such as "hub@example.org"')
-
-    def auto_apply(self, node: NodeEvent) -> bool | None:
-        return self._scalar(node, ("auto_apply",), keys.read_flag, "expected true or false")
-
-    def best_effort(self, node: NodeEvent) -> frozenset[str]:
-        return frozenset(
-            self._names(node, ("best_effort",), 'expected a list of fields such as "[cpu_guarantee]"', FIELDS)
-        )
-
-    # -- rules ---------------------------------------------------------------------------------------------------
-
-    def _rules(
-        self, node: NodeEvent, path: Keys, kind: str, known: Collection[str], same: Callable[[str], str]
-    ) -> dict[str, Rule]:
+    def _rules(self, held: Keys, same: Callable[[str], str], node: NodeEvent, path: Keyed) -> dict[str, Rule]:
         rules: dict[str, Rule] = {}
-        if self._document.is_mapping(node, path, _A_SECTION):
-            for name, rule in self._document.entries(path, same=same):
-                if known is _GROUP:
-                    self._places[(*path, same(name))] = _place(rule)
-                rules[same(name)] = self._rule(rule, (*path, name), f"{kind} {name}", known)
+        if self._document.is_mapping(node, path, 'expected names below it, each with its fields; "{}" means none'):
+            for name, below in self._document.entries(path, same=same):
+                key = same(name)
+                if path == ("groups",):
+                    self._places[(*path, key)] = _place(below)
+                rules[key] = self._rule(held, below, (*path, name))
         return rules
 
-    def _rule(self, node: NodeEvent, path: Keys, name: str, known: Collection[str]) -> Rule:
+    def _rule(self, held: Keys, node: NodeEvent, path: Keyed) -> Rule:
+        """A mapping's keys; those below `servers` are this rule's, too, by their dotted names."""
         values: dict[str, Setting] = {}
-        written: dict[str, ScalarEvent] = {}
         more: dict[str, Any] = {}
-        if self._document.is_mapping(node, path, _A_RULE):
-            for key, given in self._document.entries(path, known=known, elsewhere=_ANYWHERE):
-                if key in FIELDS:
-                    setting = self._setting(FIELDS, key, given, (*path, key))
-                    if setting is not None:
-                        values[key], written[key] = setting, cast("ScalarEvent", given)
-                else:
-                    more[key] = _MORE[key](self, given, (*path, key), values)
-            if known is _TEMPORARY and "until" not in more:
-                self._document.problem(node, (*path, "until"), f"missing; {keys.UNTIL}")
+        nodes: dict[str, NodeEvent] = {}
+        if self._document.is_mapping(node, path, held.expected):
+            for key, below in self._document.entries(path, known=held.keys, elsewhere=_ANYWHERE):
+                nodes[key] = below
+                found = self._read(held.keys[key].holds, below, (*path, key))
+                if key in _BESIDE:
+                    more[key] = _bare(found)
+                elif isinstance(found, Setting):
+                    values[key] = found
+                elif isinstance(found, Rule):
+                    values |= {f"{key}.{name}": setting for name, setting in found.values.items()}
+            for key in held.required:
+                if key not in nodes:
+                    self._document.problem(node, (*path, key), f"missing; {keys.UNTIL}")
+        if "priority" in nodes:
+            self._places[path[0], group_key(path[1]), "priority"] = _place(nodes["priority"])
         if len(values) > 1:
-            self._fit(values, written, path)
-        return Rule(name=name, values=values, **{key: more[key] for key in more if more[key] is not None})
+            self._fit(values, nodes, path)
+        return Rule(name=_name(path), values=values, **more)
 
-    def _until(self, node: NodeEvent, path: Keys, _: dict[str, Setting]) -> datetime | None:
-        return self._scalar(node, path, keys.read_until, keys.UNTIL)
-
-    def _priority(self, node: NodeEvent, path: Keys, _: dict[str, Setting]) -> int | None:
-        self._places[(path[0], group_key(path[1]), path[2])] = _place(node)
-        return self._scalar(node, path, lambda text: int(keys.PRIORITY.read(text)), keys.PRIORITY.expected)
-
-    def _temporarily(self, node: NodeEvent, path: Keys, _: dict[str, Setting]) -> Rule:
-        kind, name = path[0].removesuffix("s"), path[1]
-        return self._rule(node, path, f"{kind} {name}, temporarily", _TEMPORARY)
-
-    def _servers(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
-        given = self._fields(node, path, keys.SERVERS)
-        values.update({keys.SERVERS_PREFIX + key: setting for key, setting in given.items()})
-
-    def _sizes(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
-        names = self._names(node, path, 'expected a list of sizes such as "[small, large]"')
-        values["sizes"] = self._at(node, names)
-
-    def _default_size(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
-        text = self._document.scalar(node, path, "expected one of the sizes")
-        if text is not None:
-            values["default_size"] = self._at(node, text)
-
-    def _thread_hints(self, node: NodeEvent, path: Keys, values: dict[str, Setting]) -> None:
-        setting = self._setting(keys.FLAGS, keys.HINTS, node, path)
-        if setting is not None:
-            values[keys.HINTS] = setting
-
-    # -- values --------------------------------------------------------------------------------------------------
-
-    def _fields(self, node: NodeEvent, path: Keys, table: Mapping[str, Field]) -> dict[str, Setting]:
-        found: dict[str, Setting] = {}
-        if self._document.is_mapping(node, path, f"expected {', '.join(table)} below it"):
-            for key, given in self._document.entries(path, known=table, elsewhere=_ANYWHERE):
-                setting = self._setting(table, key, given, (*path, key))
-                if setting is not None:
-                    found[key] = setting
-        return found
-
-    def _setting(self, table: Mapping[str, Field], key: str, node: NodeEvent, path: Keys) -> Setting | None:
-        text = self._document.scalar(node, path, _EXPECTED[table[key].name])
+    def _setting(self, held: Field | Text, node: NodeEvent, path: Keyed) -> Setting | None:
+        text = self._document.scalar(node, path, held.expected)
         if text is None:
             return None
-        field, written = table[key], (table[key].name, text)
+        written = held.name, text
         if written not in self._values:
             try:
-                self._values[written] = field.value(text)
+                self._values[written] = held.value(text)
             except ValueError as error:
                 self._document.problem(node, path, f"found {messages.shown(text)}; {error}")
                 return None
         return self._at(node, self._values[written])
 
-    def _at(self, node: NodeEvent, value: Given) -> Setting:
+    def _at(self, node: NodeEvent, value: Any) -> Setting:
         line, column = _place(node)
         return Setting(value=value, file=self._file, line=line, column=column)
 
-    def _scalar(self, node: NodeEvent, path: Keys, read: Callable[[str], T], expected: str) -> T | None:
-        text = self._document.scalar(node, path, expected)
-        try:
-            return None if text is None else read(text)
-        except ValueError as error:
-            self._document.problem(node, path, f"found {messages.shown(text or '')}; {error}")
-            return None
-
-    def _names(
-        self, node: NodeEvent, path: Keys, expected: str, known: Collection[str] | None = None
-    ) -> tuple[str, ...]:
+    def _names(self, held: Names, node: NodeEvent, path: Keyed) -> tuple[str, ...]:
         """The different names of a list."""
         names: dict[str, None] = {}
-        if self._document.is_list(node, path, expected):
+        if self._document.is_list(node, path, held.expected):
             for item in self._document.items(path):
                 name = self._document.scalar(item, path, "expected a name")
                 if name in names:
                     self._document.problem(item, path, f"found {messages.shown(name)} twice; expected each name once")
-                elif name is not None and known is not None and name not in known:
+                elif name is not None and held.known and name not in held.known:
                     self._document.problem(
-                        item, path, f"found {messages.shown(name)}; {messages.nearest(name, tuple(known))}"
+                        item, path, f"found {messages.shown(name)}; {messages.nearest(name, held.known)}"
                     )
                 elif name is not None:
                     names[name] = None
         return tuple(names)
 
-    def _fit(self, values: Mapping[str, Setting], written: Mapping[str, ScalarEvent], path: Keys) -> None:
+    def _fit(self, values: Mapping[str, Setting], nodes: Mapping[str, Any], path: Keyed) -> None:
         """Note what one rule asks for that can't be had together."""
+
+        def texts(*names: str) -> Iterator[str]:
+            return (messages.shown(nodes[name].value) for name in names)
+
         for pair in constraints.NEVER_ABOVE:
-            if pair.low not in values or pair.high not in values:
-                continue
-            if constraints.above(_value(values, pair.low), _value(values, pair.high)):
-                found, limit = messages.shown(written[pair.low].value), messages.shown(written[pair.high].value)
+            low, high = values.get(pair.low), values.get(pair.high)
+            if low is not None and high is not None and constraints.above(low.value, high.value):
+                found, limit = texts(pair.low, pair.high)
                 message = f"found {found}, above {pair.high} {limit}; expected at most as much ({pair.why})"
-                self._document.problem(written[pair.low], (*path, pair.low), message)
-        if "cpu_limit" not in values or "cpu_period" not in values:
-            return
-        if least := constraints.too_short(_value(values, "cpu_limit"), _value(values, "cpu_period")):
-            found, limit = messages.shown(written["cpu_period"].value), messages.shown(written["cpu_limit"].value)
+                self._document.problem(nodes[pair.low], (*path, pair.low), message)
+        cores, period = values.get("cpu_limit"), values.get("cpu_period")
+        if cores and period and (least := constraints.too_short(cores.value, period.value)):
+            found, limit = texts("cpu_period", "cpu_limit")
             message = f"found {found}, too short for cpu_limit {limit}; expected at least {least} ({constraints.QUOTA})"
-            self._document.problem(written["cpu_period"], (*path, "cpu_period"), message)
+            self._document.problem(nodes["cpu_period"], (*path, "cpu_period"), message)
 
 
 def _place(node: NodeEvent) -> tuple[int, int]:
@@ -317,58 +250,24 @@ def _place(node: NodeEvent) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
 
-def _value(values: Mapping[str, Setting], field: str) -> Value | None:
-    return cast("Value | None", values[field].value)
+def _bare(found: Any) -> Any:
+    """A value without its place."""
+    return found.value if isinstance(found, Setting) else found
 
 
-def _version(text: str) -> str:
-    if text != VERSION:
-        raise ValueError(f"expected {VERSION}")
-    return text
+def _name(path: Keyed) -> str:
+    """A rule's name for people: "defaults", "group students", "user alice, temporarily"."""
+    whose = path[0] if len(path) == 1 else f"{path[0].removesuffix('s')} {path[1]}"
+    return f"{whose}, temporarily" if path[2:] == ("temporarily",) else whose
 
 
-SECTIONS: Mapping[str, Callable[[_Walk, NodeEvent], Any]] = {
-    "version": _Walk.version,
-    "contact": _Walk.contact,
-    "combine": _Walk.combine,
-    "best_effort": _Walk.best_effort,
-    "auto_apply": _Walk.auto_apply,
-    "host": _Walk.host,
-    "ceiling": _Walk.ceiling,
-    "sizes": _Walk.sizes,
-    "defaults": _Walk.defaults,
-    "groups": _Walk.groups,
-    "users": _Walk.users,
-}
-"""section → its reader"""
-
-_MORE: Mapping[str, Callable[[_Walk, NodeEvent, Keys, dict[str, Setting]], Any]] = {
-    "servers": _Walk._servers,  # noqa: SLF001  the class's own table
-    "sizes": _Walk._sizes,  # noqa: SLF001
-    "default_size": _Walk._default_size,  # noqa: SLF001
-    keys.HINTS: _Walk._thread_hints,  # noqa: SLF001
-    "until": _Walk._until,  # noqa: SLF001
-    "priority": _Walk._priority,  # noqa: SLF001
-    "temporarily": _Walk._temporarily,  # noqa: SLF001
-}
-"""key of a rule that is no field → its reader"""
-
-_RULE = (*FIELDS, "servers", "sizes", "default_size", *keys.FLAGS)
-# in the order in which messages list them, and found at once: there are a hundred thousand users
-_TEMPORARY = dict.fromkeys((*_RULE, "until"))
-_USER = dict.fromkeys((*_RULE, "until", "temporarily"))
-_GROUP = dict.fromkeys((*_USER, "priority"))
-_ANYWHERE = dict.fromkeys((*SECTIONS, *_GROUP), "")
+_BESIDE = frozenset({"until", "priority", "temporarily"})
+"""keys of a rule that say when and how it counts"""
+_RULE, _GROUP = keys.RULES["defaults"].keys, keys.RULES["groups"].keys
+_ANYWHERE = dict.fromkeys((*keys.SECTIONS, *_GROUP), "")
 _IN_A_RULE = (
     dict.fromkeys(_GROUP, "it belongs in groups or users")
     | {"priority": "it belongs in groups"}
     | dict.fromkeys(_RULE, "it belongs in defaults, groups or users")
 )
-_CEILING = keys.CAPPED
-_SIZE = keys.REQUESTABLE
-_EXPECTED = {
-    field.name: field.expected for table in (FIELDS, keys.SERVERS, keys.HOST, keys.FLAGS) for field in table.values()
-}
 _NOTHING = Rule(name="defaults", values={})
-_A_RULE = 'expected fields below it, such as "mem_limit: 1G"; "{}" means none'
-_A_SECTION = 'expected names below it, each with its fields; "{}" means none'

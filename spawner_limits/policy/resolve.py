@@ -1,4 +1,4 @@
-"""`resolve`: policy, user and request → entitlement. Pure; never raises for a policy that `file` accepted.
+"""`resolve`: policy, user and request → entitlement. Pure; never raises for a policy that `parse` accepted.
 
 defaults < groups (combined) < user < the server's own request, which only lowers < ceiling; field by field. The order
 in the file, and of the groups, never matters. What several rules then make together is settled by the steps of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from spawner_limits.limits import Value
     from spawner_limits.policy.constraints import Relation
-    from spawner_limits.policy.model import Given, Policy, Rule, Setting
+    from spawner_limits.policy.model import Policy, Rule, Setting
 
     Source: TypeAlias = tuple[Setting, Rule]
     Sources: TypeAlias = dict[str, Source]
@@ -85,16 +85,7 @@ def _sources(policy: Policy, user: str, groups: Sequence[Rule], now: datetime) -
     if groups:
         sources.update(_combined(policy, groups, now))
     if (own := policy.users.get(user_key(user))) is not None:
-        sources.update(_given(own, now))
-    return sources
-
-
-def _given(rule: Rule, now: datetime) -> Sources:
-    """What a rule gives at a moment, with what it gives temporarily on top."""
-    sources = {} if rule.is_over(now) else {key: (setting, rule) for key, setting in rule.values.items()}
-    more = rule.temporarily
-    if more is not None and not more.is_over(now):
-        sources.update({key: (setting, more) for key, setting in more.values.items()})
+        sources.update(own.given(now))
     return sources
 
 
@@ -102,15 +93,15 @@ def _combined(policy: Policy, groups: Sequence[Rule], now: datetime) -> Sources:
     """The groups' values, joined. Where several give the same, the first group by name is named."""
     if policy.combine == "first":
         groups = sorted(groups, key=lambda rule: -(rule.priority or 0))
-    given: dict[str, dict[Given, Source]] = {}
+    given: dict[str, dict[Any, Source]] = {}
     for rule in groups:
-        for key, source in _given(rule, now).items():
+        for key, source in rule.given(now).items():
             # only different values are compared: a user may be in many groups
             given.setdefault(key, {}).setdefault(source[0].value, source)
     return {key: _joined(policy, key, sources) for key, sources in given.items()}
 
 
-def _joined(policy: Policy, key: str, given: Mapping[Given, Source]) -> Source:
+def _joined(policy: Policy, key: str, given: Mapping[Any, Source]) -> Source:
     """One of the different values that are given for a key, or of `sizes` what they come to."""
     if policy.combine == "first" or len(given) == 1:
         return next(iter(given.values()))
@@ -128,7 +119,7 @@ def _joined_sizes(policy: Policy, lists: Sequence[Source]) -> Source:
     Groups that have none in common would leave nothing to pick: of theirs the smallest is the strictest.
     """
     setting, rule = lists[0]
-    names = {frozenset(cast("tuple[str, ...]", one.value)) for one, _ in lists}
+    names = {frozenset(one.value) for one, _ in lists}
     if len(names) == 1:
         return setting, rule
     everyones = frozenset[str]().union(*names)
@@ -155,8 +146,7 @@ _cpus = lru_cache(maxsize=64)(units.cpus_in)
 
 
 def _grant(setting: Setting, rule: Rule) -> Grant:
-    value = cast("Value | None", setting.value)
-    return Grant(value=value, rule=rule.name, file=setting.file, line=setting.line, until=rule.until)
+    return Grant(value=setting.value, rule=rule.name, file=setting.file, line=setting.line, until=rule.until)
 
 
 _SHARED = frozenset({"mem_limit", "cpu_limit"})
@@ -170,7 +160,7 @@ def _pickable(policy: Policy, sources: Sources) -> tuple[str, ...]:
     """The sizes that may be picked, from the smallest to the largest."""
     if "sizes" not in sources:
         return ()
-    names = cast("tuple[str, ...]", sources["sizes"][0].value)
+    names = sources["sizes"][0].value
     return tuple(sorted(names, key=lambda name: _extent(policy, name))) if len(names) > 1 else names
 
 
@@ -217,8 +207,8 @@ def _cap_all(grants: Grants, ceiling: Rule, servers: Grants) -> None:
 
 def _cap_or_give(grants: Grants, field: str, most: Setting, ceiling: Rule) -> None:
     if field in grants:
-        _cap(grants, field, cast("Value | None", most.value), ceiling.name)
-    elif field not in _NONE_IS_LEAST and not (field == "cpu_shares" and cast("int", most.value) >= _ORDINARY_SHARES):
+        _cap(grants, field, most.value, ceiling.name)
+    elif not FIELDS[field].promised and not (field == "cpu_shares" and most.value >= _ORDINARY_SHARES):
         grants[field] = _grant(most, ceiling)
 
 
@@ -255,10 +245,6 @@ def _cap(grants: Grants, field: str, most: Value | None, by: str) -> None:
         _cap_cpus(grants, have, cast("str", most), by)
     elif constraints.above(have.value, most):
         grants[field] = _clamped(have, most, by)
-
-
-_NONE_IS_LEAST = frozenset({"mem_guarantee", "cpu_guarantee"})
-"""fields of which nobody gets any unless a rule gives it"""
 
 
 def _cap_cpus(grants: Grants, have: Grant, most: str, by: str) -> None:

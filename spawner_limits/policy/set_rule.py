@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits.errors import UsageError
-from spawner_limits.limits import FIELDS, tell
+from spawner_limits.limits import FIELDS, Field, tell
 from spawner_limits.policy import constraints, keys, messages
+from spawner_limits.policy.keys import Keys, Text
 from spawner_limits.policy.model import group_key, user_key
 from spawner_limits.policy.yaml_edit import drop, put
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from spawner_limits.limits import Field, Value
     from spawner_limits.policy.model import Policy, Rule
     from spawner_limits.policy.yaml_tree import Path
 
@@ -26,7 +26,6 @@ _WHOLE = ("defaults", "ceiling")
 _NAMED = {"user": "users", "group": "groups", "size": "sizes"}
 _EXPECTED = "expected one of user:NAME, group:NAME, size:NAME, defaults, ceiling"
 _LISTS = {"sizes": "a list", "default_size": "the name of a size"}
-_SERVERS = {keys.SERVERS_PREFIX + key: field for key, field in keys.SERVERS.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,23 +56,23 @@ class Target:
         return (self.section,) if self.name is None else (self.section, self.name)
 
     @property
-    def fields(self) -> Mapping[str, Field]:
+    def fields(self) -> Mapping[str, Field | Text]:
         """What it may be given here."""
-        match self.section:
-            case "ceiling":
-                return {name: FIELDS[name] for name in keys.CAPPED}
-            case "sizes":
-                return {name: FIELDS[name] for name in keys.REQUESTABLE}
-            case "groups":
-                return {**FIELDS, **_SERVERS, **keys.FLAGS, "priority": keys.PRIORITY}
-            case _:
-                return {**FIELDS, **_SERVERS, **keys.FLAGS}
+        return dict(_settable(keys.RULES[self.section]))
 
     def rule(self, policy: Policy) -> Rule | None:
         """The rule as it is, if there is one for a person or a group."""
         if self.section == "users":
             return policy.users.get(user_key(self.name or ""))
         return policy.groups.get(group_key(self.name or "")) if self.section == "groups" else None
+
+
+def _settable(rule: Keys, before: str = "") -> Iterator[tuple[str, Field | Text]]:
+    for name, key in rule.keys.items():
+        if isinstance(key.holds, Field) or (isinstance(key.holds, Text) and name in keys.FLAGS):
+            yield f"{before}{name}", key.holds
+        elif name == "servers" and isinstance(key.holds, Keys):
+            yield from _settable(key.holds, keys.SERVERS_PREFIX)
 
 
 def read_values(target: Target, given: Sequence[str]) -> Values:
@@ -154,7 +153,8 @@ def _for_a_time(target: Target, rule: Rule | None, now: datetime) -> tuple[Path,
 
 def _without_empty(text: str, path: Path, old: Rule, values: Values, *, file: str) -> str:
     """`servers: {}` says nothing."""
-    if any(key in _SERVERS for key in old.values) and not any(key in _SERVERS for key in values):
+    had, has = (any(key.startswith(keys.SERVERS_PREFIX) for key in given) for given in (old.values, values))
+    if had and not has:
         return drop(text, path, same=same, file=file)
     return text
 
@@ -195,7 +195,7 @@ def _lowered(policy: Policy, target: Target, values: Values) -> Iterator[str]:
         most = policy.ceiling.values.get(key)
         if most is None or key == "cpuset_cpus":
             continue
-        value, ceiling = FIELDS[key].value(text), cast("Value | None", most.value)
+        value, ceiling = FIELDS[key].value(text), most.value
         if constraints.above(value, ceiling):
             yield f"{key} is lowered to the ceiling's {tell(key, ceiling)} (line {most.line})"
 

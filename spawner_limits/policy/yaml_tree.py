@@ -58,6 +58,8 @@ class Document:
             line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
             self._give_up(line, column, f"{messages.shown(found[0])}, a character that YAML does not allow")
         self._event = parser(text).get_event
+        self.key: NodeEvent
+        """of the entry that was read last"""
 
     def root(self) -> NodeEvent | None:
         """The outermost node; `None` when there is nothing but blanks and comments."""
@@ -83,6 +85,7 @@ class Document:
         """
         depth, lines = self._depth, dict[str, int]()
         while (key := self._next()) is not None and self._depth >= depth:
+            self.key = key
             if self._depth > depth:
                 self._skip_to(depth)
             value: NodeEvent = self._next()

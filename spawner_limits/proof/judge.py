@@ -84,7 +84,7 @@ def _verdict(expectation: Expectation, evidence: Evidence) -> Verdict:
 
 def _found(expectation: Expectation, evidence: Evidence) -> Finding:
     """What the load showed; nothing, where the counters can't all be of one cgroup."""
-    finding = _JUDGES[expectation.field](expectation, evidence)
+    finding = _JUDGES.get(expectation.field, _NOT_PRESSED)(expectation, evidence)
     if (fallen := evidence.series.fallen()) is None:
         return finding
     reason = f"{fallen} went backwards: this was not one cgroup all the time"
@@ -588,6 +588,7 @@ def _only_read(reason: str) -> Callable[[Expectation, Evidence], Finding]:
     return lambda _expectation, _evidence: _nothing(reason, {}, ())
 
 
+_NOT_PRESSED = _only_read("the kernel shows it; nothing presses it here")
 _JUDGES: Mapping[str, Callable[[Expectation, Evidence], Finding]] = {
     "mem_limit": _memory,
     "memswap_limit": _memory_and_swap,

@@ -50,6 +50,8 @@ class Tolerance:
     """what of `verify` presses it"""
 
 
+NOT_PRESSED = Tolerance(pressed="never: it is read back, and UNKNOWN", within="–", by="nothing")
+"""of a field that has no row"""
 TOLERANCES: Mapping[str, Tolerance] = {
     "mem_limit": Tolerance(
         pressed=f"memory in use rose to {REACHED:.0%} of it",
@@ -61,8 +63,8 @@ TOLERANCES: Mapping[str, Tolerance] = {
         within=f"never above it by more than {BATCH_PAGES} pages a CPU",
         by="the notebook; a load of `verify` for the swap in it, on a host that has swap",
     ),
-    "mem_swappiness": Tolerance(pressed="never: it is read back, and UNKNOWN", within="–", by="nothing"),
-    "mem_guarantee": Tolerance(pressed="never: it is read back, and UNKNOWN", within="–", by="nothing"),
+    "mem_swappiness": NOT_PRESSED,
+    "mem_guarantee": NOT_PRESSED,
     "cpu_limit": Tolerance(
         pressed=(
             f"the quota ran out in {THROTTLED:.0%} of the periods, in {WINDOWS} windows of {SHORTEST_S:.0f} s (or ten "

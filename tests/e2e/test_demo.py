@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.e2e.conftest import eventually
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
@@ -16,11 +17,12 @@ from tests.fuzz.harness import fuzz
 
 with atheris.instrument_imports(include=["spawner_limits"]):
     from spawner_limits import units
+    from spawner_limits.engines.docker import refusal
     from spawner_limits.errors import PolicyError
     from spawner_limits.policy import constraints
     from spawner_limits.policy.capacity import Allocation, Machine, admit
     from spawner_limits.policy.entitlement import Entitlement
-    from spawner_limits.policy.lint import placed, review
+    from spawner_limits.policy.lint import lint, placed
     from spawner_limits.policy.parse import parse
     from spawner_limits.policy.resolve import resolve
     from spawner_limits.policy.user_options import Request
@@ -37,6 +39,7 @@ NAME = "limits.yaml"
 SOME = 3
 PEOPLE = 6
 MACHINE = Machine(memory_bytes=64 << 30, cores=8)
+REFUSAL = partial(refusal, version=None)
 LOW: Mapping[str, Value | None] = {"mem_limit": 6 << 20, "cpu_limit": 0.01, "pids_limit": 1}
 HIGH: Mapping[str, Value | None] = dict.fromkeys(LOW)
 
@@ -50,7 +53,7 @@ def check(data: bytes) -> None:
         return
     chance = random.Random(data)  # so that what was found is found again
     now = chance.choice([*moments(policy)])
-    placed(review(policy, MACHINE, now=now).cautions, data.decode("utf-8-sig"))
+    placed(lint(policy, MACHINE, now=now, refusal=REFUSAL), data.decode("utf-8-sig"))
     for _ in range(PEOPLE):
         check_person(policy, chance, chance.choice([*moments(policy)]))
 

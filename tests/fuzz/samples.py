@@ -8,7 +8,6 @@ from typing import Any
 
 from spawner_limits.limits import FIELDS
 from spawner_limits.policy import keys
-from spawner_limits.policy.parse import _GROUP, SECTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,7 +150,7 @@ VALUES_OF = {
     "version": ("1",),
 }
 """key → what it takes"""
-KEYS = (*SECTIONS, *_GROUP, *FIELDS, *keys.HOST, *keys.SERVERS)
+KEYS = (*keys.SECTIONS, *keys.RULES["groups"].keys, *FIELDS, *keys.HOST, *keys.SERVERS)
 WORDS = tuple(dict.fromkeys((*VALUES, *(f"{key}: " for key in KEYS), *KEYS)))
 """what a policy is made of"""
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import docker
 from spawner_limits.clients.docker import DockerEngine
 from spawner_limits.engines import labels
 from spawner_limits.engines.docker import translate

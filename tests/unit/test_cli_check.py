@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner_limits.cli import host
+from spawner_limits.engines.docker import refusal
 from spawner_limits.policy.capacity import Machine
-from spawner_limits.policy.lint import placed, review
+from spawner_limits.policy.lint import lint, placed
 from spawner_limits.policy.parse import parse
 from tests.conftest import COMMAND, spawner_limits
 from tests.unit.command import run
@@ -157,7 +159,7 @@ def test_a_reserve_of_processes(reserve, has, messages):
     """It is held against what the Linux kernel can have, where that is known."""
     policy = parse(f"{HEAD}host: {{reserve_processes: {reserve}}}\n".encode(), "limits.yaml")
     machine = Machine(memory_bytes=4 << 30, cores=2, processes=has)
-    assert [one.message for one in review(policy, machine, now=datetime.now(UTC)).cautions] == messages
+    assert [one.message for one in lint(policy, machine, now=datetime.now(UTC))] == messages
 
 
 KERNELS = {
@@ -401,7 +403,8 @@ def test_swappiness_where_there_is_none():
     policy = parse(f"{HEAD}groups:\n  staff: {{mem_swappiness: 10}}\n".encode(), "limits.yaml")
     machine = Machine(memory_bytes=4 << 30, cores=2)
     found = {
-        version: review(policy, machine, now=datetime.now(UTC), version=version).cautions for version in (None, 1, 2)
+        version: lint(policy, machine, now=datetime.now(UTC), refusal=partial(refusal, version=version))
+        for version in (None, 1, 2)
     }
     assert {version: [one.kind for one in cautions] for version, cautions in found.items()} == {
         None: [],
@@ -443,14 +446,16 @@ SECTIONS = st.fixed_dictionaries(
 
 
 @given(SECTIONS)
-def test_every_policy_that_can_be_used_is_reviewed(sections):
+def test_every_policy_that_can_be_used_is_linted(sections):
     """Without an exception, and each warning has its place."""
     text = "version: 1\ncombine: most\ndefaults: {mem_limit: 512M, cpu_limit: 1, pids_limit: 9}\n"
     text += "sizes: {small: {mem_limit: 64M}, huge: {mem_limit: 7G, cpu_limit: unlimited}}\n"
     text += "".join(f"{key}: {value}\n" for key, value in sections.items())
     policy = parse(text.encode(), "limits.yaml")
-    found = review(policy, Machine(memory_bytes=4 << 30, cores=2), now=datetime.now(UTC), version=2)
-    cautions = placed(found.cautions, text)
-    assert len(cautions) == len(found.cautions)
+    found = lint(
+        policy, Machine(memory_bytes=4 << 30, cores=2), now=datetime.now(UTC), refusal=partial(refusal, version=2)
+    )
+    cautions = placed(found, text)
+    assert len(cautions) == len(found)
     lines = text.splitlines()
     assert all(one.path[0] == lines[one.line - 1].partition(":")[0] for one in cautions)

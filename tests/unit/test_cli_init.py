@@ -11,7 +11,7 @@ import pytest
 
 from spawner_limits.cli.init import TEXT
 from spawner_limits.policy import keys
-from spawner_limits.policy.parse import SECTIONS, parse
+from spawner_limits.policy.parse import parse
 from tests.unit.command import run
 
 __all__ = ["run"]
@@ -75,7 +75,7 @@ def test_every_commented_line_can_be_used(run):
 def test_it_teaches_every_section():
     """And the keys of a host, and of what all servers of a user hold together."""
     policy = parse(WHOLE.encode(), "limits.yaml")
-    assert {section for section in SECTIONS if not re.search(rf"^{section}:", WHOLE, flags=re.MULTILINE)} == set()
+    assert {section for section in keys.SECTIONS if not re.search(rf"^{section}:", WHOLE, flags=re.MULTILINE)} == set()
     assert {key for key in keys.HOST if f"{key}:" not in WHOLE} == set()
     assert {"servers.count", "servers.mem_limit", "sizes", "default_size"} <= set(policy.defaults.values)
     assert (policy.contact, policy.combine) == ("hub@example.org", "most")

@@ -18,7 +18,8 @@ from spawner_limits.cli.main import VERBS, Verb
 from spawner_limits.engines import docker, kube, swarm
 from spawner_limits.errors import LimitsError, PolicyError
 from spawner_limits.limits import FIELDS
-from spawner_limits.policy.parse import SECTIONS, load, parse
+from spawner_limits.policy.keys import SECTIONS
+from spawner_limits.policy.parse import load, parse
 from spawner_limits.proof.evidence import Outcome
 from tests.conftest import committed
 
