@@ -25,7 +25,6 @@ from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
 from spawner_limits.lifecycle.apply import update
-from spawner_limits.proof.evidence import Evidence, Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -244,19 +243,6 @@ class Subject:
         """Start one of `bench/probes`, and follow it to its end. `more`: fields of `Seen`."""
         load = self.probe(name, *arguments)
         return self.seen(self.follow(load, seconds=seconds), load.exit_code, **more)
-
-    def evidence(
-        self, snapshots: Sequence[Snapshot], load: Command | None = None, idle_cores: float | None = None
-    ) -> Evidence:
-        """What the judge of limits takes."""
-        return Evidence(
-            snapshots=tuple(snapshots),
-            load=Load(command=(), exit_code=load.exit_code if load else None, oom_killed=None),
-            host=self.bench.host,
-            page_size_bytes=self.bench.page_size_bytes,
-            idle_cores=idle_cores,
-            strays=dict(self.guard.strays),
-        )
 
     def path(self, file: str, *, above: int = 0) -> Path:
         """Where the container's `file` is: "memory.max" is in the memory controller's directory.

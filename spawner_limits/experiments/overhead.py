@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from spawner_limits.experiments.experiment import Experiment, Figure, Judged
+from spawner_limits.experiments.experiment import Experiment, Judged, figures
 from spawner_limits.proof.claims import claim
 from spawner_limits.proof.overhead.estimate import Finding
 from spawner_limits.proof.overhead.experiment import measure
@@ -15,7 +15,7 @@ from spawner_limits.proof.overhead.table import table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spawner_limits.experiments.experiment import Stage
+    from spawner_limits.experiments.experiment import Figure, Stage
     from spawner_limits.proof.evidence import Verdict
     from spawner_limits.proof.overhead.report import Overhead, Row
 
@@ -55,29 +55,25 @@ def told(overhead: Overhead) -> Experiment:
 
 
 def _figures(row: Row) -> list[Figure]:
-    found = row.estimate
-    rows: list[tuple[str, str, str, float | int | None]] = [
-        (
-            "median change",
-            "–" if found is None else f"{signed(change(found.median))} %",
-            "median_ratio",
-            None if found is None else found.median,
-        ),
-        ("90 % interval, low", "–" if found is None else interval(found), "low_ratio", found.low if found else None),
-        ("90 % interval, high", "–" if found is None else interval(found), "high_ratio", found.high if found else None),
-        ("pairs", str(len(row.pairs)), "pairs", len(row.pairs)),
-    ]
-    return [
-        Figure(part=row.workload.title, what=what, value=value, source=row.workload.measured, key=key, number=number)
-        for what, value, key, number in rows
-    ]
+    found, source = row.estimate, row.workload.measured
+    told, span = ("–", "–") if found is None else (f"{signed(change(found.median))} %", interval(found))
+    median, low, high = (None, None, None) if found is None else (found.median, found.low, found.high)
+    return figures(
+        row.workload.title,
+        [
+            ("median change", told, source, "median_ratio", median),
+            ("90 % interval, low", span, source, "low_ratio", low),
+            ("90 % interval, high", span, source, "high_ratio", high),
+            ("pairs", str(len(row.pairs)), source, "pairs", len(row.pairs)),
+        ],
+    )
 
 
 def _judged(row: Row) -> Verdict:
     return claim(
         "overhead",
-        expected=f"equivalent within {margin_words(row.margin)}, or faster",
-        seen=row.statement,
-        holds=_HOLDS[row.finding],
+        f"equivalent within {margin_words(row.margin)}, or faster",
+        row.statement,
+        _HOLDS[row.finding],
         reason=row.statement,
     )
