@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,11 +48,6 @@ class Controller:
 
 Where: TypeAlias = "Callable[[Subject], AbstractContextManager[Mapping[str, Path]]]"
 """a container → its controllers, and where to look for each"""
-
-
-@contextmanager
-def _own(subject: Subject) -> Iterator[Mapping[str, Path]]:
-    yield subject.cgroup.directories
 
 
 @contextmanager
@@ -114,16 +109,6 @@ class Membership:
 
 Choice: TypeAlias = "Callable[[Subject, Subject], AbstractContextManager[int]]"
 """a container and another → the process id that is looked for in the first one's cgroups"""
-
-
-@contextmanager
-def _first(subject: Subject, _other: Subject) -> Iterator[int]:
-    yield subject.container.pid
-
-
-@contextmanager
-def _of_another(_subject: Subject, other: Subject) -> Iterator[int]:
-    yield other.container.pid
 
 
 @contextmanager
@@ -204,7 +189,7 @@ CASES: tuple[AnyCase, ...] = (
         title="a container's cgroup has every controller that a limit needs",
         expected="cpu.cfs_quota_us, cpuacct.usage, cpuset.cpus, memory.limit_in_bytes and pids.max are there",
         expected_v2="cpu, cpuset, memory and pids in its own cgroup.controllers, with their files",
-        press=lambda bench: _controllers(bench, _own),
+        press=lambda bench: _controllers(bench, lambda subject: nullcontext(subject.cgroup.directories)),
         control=lambda bench: _controllers(bench, _without),
         control_words="a cgroup of the container that these controllers are not on",
         claims=(there,),
@@ -215,8 +200,8 @@ CASES: tuple[AnyCase, ...] = (
         title="a container's first process is in the cgroups that we read",
         expected="in cgroup.procs of each controller's directory",
         expected_v2="in cgroup.procs of the one directory",
-        press=lambda bench: _membership(bench, _first, _FIRST),
-        control=lambda bench: _membership(bench, _of_another, _FIRST),
+        press=lambda bench: _membership(bench, lambda own, _: nullcontext(own.container.pid), _FIRST),
+        control=lambda bench: _membership(bench, lambda _, other: nullcontext(other.container.pid), _FIRST),
         control_words="another container's first process",
         claims=(is_member,),
         remedy=_PLACES,

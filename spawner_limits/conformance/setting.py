@@ -123,5 +123,5 @@ def shown(limits: Limits, *fields: str) -> Callable[[Evidence], list[Verdict]]:
 def refused(what: str, seen: Seen, *, ran: str = "it ran", reason: str = "") -> Verdict:
     """The engine does not even create such a container."""
     told = f"refused at {seen.refused_at}" if seen.refused_at else ran
-    wanted, files = "refused when the container is created", [f"the engine: {seen.said}"]
+    wanted, files = "refused when the container is created", [f"the engine: {seen.said or ran}"]
     return claim(what, wanted, told, seen.refused_at == "create", reason=reason, files=files)

@@ -335,6 +335,3 @@ def probe(name: str, *arguments: object) -> tuple[str, ...]:
     text = resources.files("spawner_limits.bench").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
     # -I -S: nothing of the image's own packages, which only takes time
     return ("python3", "-I", "-S", "-u", "-c", text, *map(str, arguments))
-
-
-__all__ = ["Bench", "CgroupError", "Subject", "probe", "sampler"]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spawner_limits.bench import interrupt
 from spawner_limits.conformance import lines
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.conformance.setting import Setting, kernel_file, made
@@ -106,17 +105,10 @@ def _run(stage: Stage, setting: Setting) -> Fall:
     command = probe("breathe", WORKERS, _BREATH_MIB)
     with kmsg.KernelLog() as log, made(stage.bench, setting, command) as subject:
         subject.go()
-        _await_workers(subject)
+        begun = subject.follow(seconds=_READY_S, every_s=EVERY_S, until=lambda one: (one.pids_current or 0) > WORKERS)
+        if (begun[-1].pids_current or 0) <= WORKERS:
+            raise CannotError("the processes did not start in the container", "give an --image with python3 and sh")
         return _fall(subject, log)
-
-
-def _await_workers(subject: Subject) -> None:
-    end = time.monotonic() + _READY_S
-    while time.monotonic() < end:
-        if (subject.reader.read().pids_current or 0) > WORKERS:
-            return
-        interrupt.pause(EVERY_S)
-    raise CannotError("the processes did not start in the container", "give an --image with python3 and sh")
 
 
 def _fall(subject: Subject, log: kmsg.KernelLog) -> Fall:
@@ -130,7 +122,8 @@ def _fall(subject: Subject, log: kmsg.KernelLog) -> Fall:
         _follow(subject, taken, _STEP_S)
         if (taken[-1].pids_current or 0) <= 1:
             break
-    _await_deaths(subject, taken)
+    # on a busy host a process may take its time to ask for more
+    taken += subject.follow(seconds=_INSIST_S, every_s=EVERY_S, until=lambda one: (one.pids_current or 0) <= 1)
     alive, left = subject.alive, taken[-1].pids_current
     recorded = subject.recorded
     _spare(subject, 0)
@@ -153,13 +146,6 @@ def _spare(subject: Subject, score: int) -> None:
     """Set the first process's `oom_score_adj`: at -1000 the OOM killer never takes it."""
     with suppress(PermissionError):  # without CAP_SYS_RESOURCE it is spared only as long as there are others
         Path("/proc", str(subject.container.pid), "oom_score_adj").write_text(str(score), encoding="ascii")
-
-
-def _await_deaths(subject: Subject, taken: list[Snapshot]) -> None:
-    """On a busy host a process may take its time to ask for more."""
-    end = time.monotonic() + _INSIST_S
-    while (taken[-1].pids_current or 0) > 1 and time.monotonic() < end:
-        _follow(subject, taken, EVERY_S)
 
 
 def _write(subject: Subject, limit: int, taken: list[Snapshot], seconds: float) -> Written:
