@@ -81,14 +81,14 @@ def _controller(directory: Path, name: str, file: str, subject: Subject) -> Cont
 
 def there(controllers: Sequence[Controller]) -> list[Verdict]:
     """Each has its file, and on v2 is listed."""
-    return [_there(one) for one in controllers]
+    return [_there(controller) for controller in controllers]
 
 
-def _there(one: Controller) -> Verdict:
-    lacks = [*(() if one.exists else (f"no {one.file}",))]
-    lacks += ["not in cgroup.controllers"] if one.listed is False else []
-    files = [f"{one.file}: {'there' if one.exists else 'not there'}"]
-    return claim(f"controller {one.name}", "there", ", ".join(lacks) or "there", not lacks, files=files)
+def _there(controller: Controller) -> Verdict:
+    lacks = [*(() if controller.exists else (f"no {controller.file}",))]
+    lacks += ["not in cgroup.controllers"] if controller.listed is False else []
+    files = [f"{controller.file}: {'there' if controller.exists else 'not there'}"]
+    return claim(f"controller {controller.name}", "there", ", ".join(lacks) or "there", not lacks, files=files)
 
 
 # -- 2, 7: processes in their cgroups ----------------------------------------------------------------------------
@@ -146,27 +146,27 @@ def _paths(pid: int) -> dict[str, str]:
     return {names or "v2": path for _, names, path in (line.split(":", 2) for line in lines)}
 
 
-def is_member(one: Membership) -> Verdict:
+def is_member(member: Membership) -> Verdict:
     """It is in every one of the container's cgroups; one below is as good, for the limits hold there too."""
-    elsewhere = [name for name, path in one.wanted.items() if not _is_in(path, one.paths.get(name, ""))]
-    unlisted = [name for name, listed in one.listed.items() if not listed and not _is_below(one)]
+    elsewhere = [name for name, path in member.wanted.items() if not _is_in(path, member.paths.get(name, ""))]
+    unlisted = [name for name, listed in member.listed.items() if not listed and not _is_below(member)]
     seen = [f"elsewhere in {', '.join(elsewhere)}"] if elsewhere else []
     seen += [f"not in cgroup.procs of {', '.join(unlisted)}"] if unlisted else []
     files = [
-        f"/proc/PID/cgroup: {path} ({', '.join(name for name, at in one.paths.items() if at == path)})"
-        for path in dict.fromkeys(one.paths.values())
+        f"/proc/PID/cgroup: {path} ({', '.join(name for name, at in member.paths.items() if at == path)})"
+        for path in dict.fromkeys(member.paths.values())
     ]
     expected = "in every cgroup of its container"
-    return claim(one.what, expected, "; ".join(seen) or expected, not seen, files=files)
+    return claim(member.what, expected, "; ".join(seen) or expected, not seen, files=files)
 
 
 def _is_in(cgroup: str, path: str) -> bool:
     return path == cgroup or path.startswith(f"{cgroup}/")
 
 
-def _is_below(one: Membership) -> bool:
+def _is_below(member: Membership) -> bool:
     """Moved on, to a cgroup that something in the container made."""
-    return any(one.paths.get(name, "").startswith(f"{path}/") for name, path in one.wanted.items())
+    return any(member.paths.get(name, "").startswith(f"{path}/") for name, path in member.wanted.items())
 
 
 # -- the list ----------------------------------------------------------------------------------------------------

@@ -47,10 +47,10 @@ def _past_high(bench: Bench, setting: Setting) -> Seen:
         load = subject.probe("climb", *_PAST_HIGH)
         above: list[int] = []
 
-        def long_enough(one: Snapshot) -> bool:
-            if (one.memory_current_bytes or 0) > _HIGH_BYTES:
-                above.append(one.monotonic_ns)
-            return bool(above) and one.monotonic_ns - above[0] > _ABOVE_S * windows.SECOND_NS
+        def long_enough(snapshot: Snapshot) -> bool:
+            if (snapshot.memory_current_bytes or 0) > _HIGH_BYTES:
+                above.append(snapshot.monotonic_ns)
+            return bool(above) and snapshot.monotonic_ns - above[0] > _ABOVE_S * windows.SECOND_NS
 
         taken = subject.follow(load, seconds=LONG_S, every_s=SAMPLE_S, until=long_enough)
         if not above:
@@ -84,7 +84,11 @@ def slowed(seen: Seen) -> Verdict:
 
 def _speeds(evidence: Evidence) -> tuple[float | None, float | None]:
     """Bytes a second, up to `memory.high` and from there; `None` where no two samples tell."""
-    read = [(one.monotonic_ns, one.memory_current_bytes) for one in evidence.snapshots if one.memory_current_bytes]
+    read = [
+        (snapshot.monotonic_ns, snapshot.memory_current_bytes)
+        for snapshot in evidence.snapshots
+        if snapshot.memory_current_bytes
+    ]
     above = [at for at, (_, size) in enumerate(read) if size > _HIGH_BYTES]
     if not above:
         return None, None

@@ -94,13 +94,13 @@ def exactly(name: str, accept: str | Sequence[str], seen: str | None) -> Verdict
 
 def judged(claims: Iterable[Claim[T]], evidence: T) -> list[Verdict]:
     """What claims say of evidence."""
-    found = [one(evidence) for one in claims]
-    return [verdict for one in found for verdict in ((one,) if isinstance(one, Verdict) else one)]
+    found = [say(evidence) for say in claims]
+    return [verdict for said in found for verdict in ((said,) if isinstance(said, Verdict) else said)]
 
 
 def unpressed(*claims: Claim[T]) -> Callable[[T], list[Verdict]]:
     """Files and answers are no load: they can show that a limit is missing, not that it holds."""
-    return lambda evidence: [replace(one, under_load=None) for one in judged(claims, evidence)]
+    return lambda evidence: [replace(verdict, under_load=None) for verdict in judged(claims, evidence)]
 
 
 # -- of evidence -------------------------------------------------------------------------------------------------
