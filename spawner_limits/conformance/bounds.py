@@ -242,7 +242,7 @@ def active(samples: Sequence[tuple[float, int]]) -> tuple[float, int]:
 
 def throttled(written: Sequence[Written]) -> list[Verdict]:
     """Each limit is in its file, and holds."""
-    return [verdict for one in written for verdict in (*unpressed(_in_file)(one), _within(one))]
+    return [verdict for limit in written for verdict in (*unpressed(_in_file)(limit), _within(limit))]
 
 
 def _in_file(written: Written) -> Verdict:

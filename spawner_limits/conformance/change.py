@@ -80,7 +80,7 @@ def in_force(changed: Change) -> list[Verdict]:
     told = "success" if reply is None else "refused"
     fields = [row.field for row in TABLE if row.inspect in asked]
     wanted = expected(changed.limits, after.page_size_bytes, *fields)
-    files = {file.name: file.accept for one in wanted for file in one.files(after.version)}
+    files = {file.name: file.accept for expectation in wanted for file in expectation.files(after.version)}
     return [
         claim(f"reply to {changed.words}", "success", told, reply is None, reason=refusal),
         *(exactly(f"HostConfig.{key}", str(value), str(after.recorded[key])) for key, value in asked.items()),

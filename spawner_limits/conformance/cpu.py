@@ -87,7 +87,7 @@ def pressed(
         interrupt.pause(WARM_UP_S)
         idle = Idle()
         seconds = max(map(_seconds, settings))
-        rounds = sampler(*subjects).follow(seconds=seconds, over=lambda: not all(one.running for one in loads))
+        rounds = sampler(*subjects).follow(seconds=seconds, over=lambda: not all(command.running for command in loads))
         taken = list(zip(*rounds, strict=True))
         left = idle.cores()
         return [
@@ -115,7 +115,7 @@ def at(bench: Bench, limits: Limits) -> Seen:
     """One quota, pressed, once a run; the small ones together."""
     cores, period_us = limits.cpu_limit or 0.0, limits.cpu_period or DEFAULT_PERIOD_US
     if (cores, period_us) in _SMALL and bench.host.cores > 1:
-        small = bench.once("cpu: small", lambda: pressed(bench, *(quota(*one) for one in _SMALL), workers=2))
+        small = bench.once("cpu: small", lambda: pressed(bench, *(quota(*asked) for asked in _SMALL), workers=2))
         return small[_SMALL.index((cores, period_us))]
     # with a period that is longer than a window for others, one worker is enough, and leaves them a CPU
     workers = int(cores) + 2 if period_us == DEFAULT_PERIOD_US else 1
@@ -166,9 +166,9 @@ def drift(cores: float) -> Callable[[Evidence], Verdict]:
 
     def judged(evidence: Evidence) -> Verdict:
         read_ns = [
-            (one.nr_periods, one.cpu_usage_ns - quota_ns * one.nr_periods)
-            for one in evidence.snapshots
-            if one.nr_periods is not None and one.cpu_usage_ns is not None
+            (snapshot.nr_periods, snapshot.cpu_usage_ns - quota_ns * snapshot.nr_periods)
+            for snapshot in evidence.snapshots
+            if snapshot.nr_periods is not None and snapshot.cpu_usage_ns is not None
         ]
         third = len(read_ns) // 3
         first, last = read_ns[:third], read_ns[-third:]
@@ -176,8 +176,8 @@ def drift(cores: float) -> Callable[[Evidence], Verdict]:
         name, expected = "CPU time over periods × quota", "1.000 ± 0.005"
         if counted < _LEAST_PERIODS:
             return claim(name, expected, f"{counted} periods", None)
-        between = median(one[0] for one in last) - median(one[0] for one in first)
-        ratio = 1 + (median(one[1] for one in last) - median(one[1] for one in first)) / (between * quota_ns)
+        periods, off_ns = (median(at[key] for at in last) - median(at[key] for at in first) for key in (0, 1))
+        ratio = 1 + off_ns / (periods * quota_ns)
         # what is used over the end of a period, on a host that was held up, is paid back in the next one
         holds = False if ratio > _TOO_MUCH else True if abs(ratio - 1) <= _EXACT else None
         told, figures = f"{ratio:.4f} over {counted} periods", {"ratio": round(ratio, 5), "periods": counted}
@@ -233,7 +233,7 @@ def has_power(evidence: Evidence) -> Verdict:
 
 def usage_plot(title: str, seen: Mapping[str, Evidence], limit: float | None) -> Plot:
     """Cores used over time, each point over the second before it."""
-    drawn = {label: lines.cores(one.snapshots) for label, one in seen.items()}
+    drawn = {label: lines.cores(part.snapshots) for label, part in seen.items()}
     return Plot(title=title, unit="cores", lines=drawn, limit=limit)
 
 
@@ -252,8 +252,8 @@ def _plot_periods(seen: Seen) -> list[Plot]:
 
 _Q = f"at most {CPU:.0%} above the quota; 97 % of it or more where throttled in 90 % of the periods"
 _ASKED = Limits(cpu_limit=QUOTAS[1], cpu_period=DEFAULT_PERIOD_US)
-_BY_CORES = {format_cores(one): Limits(cpu_limit=one) for one in QUOTAS}
-_BY_PERIOD = {f"period {one // 1000} ms": Limits(cpu_limit=QUOTAS[0], cpu_period=one) for one in _PERIODS_US}
+_BY_CORES = {format_cores(cores): Limits(cpu_limit=cores) for cores in QUOTAS}
+_BY_PERIOD = {f"period {period // 1000} ms": Limits(cpu_limit=QUOTAS[0], cpu_period=period) for period in _PERIODS_US}
 _SET = Limits(cpuset_cpus="0")
 cpu_case = partial(
     Case,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spawner_limits.conformance.case import CannotError
 from spawner_limits.conformance.cpu import IDLE, QUOTAS, SPIN_S, counters, cpu_case, pressed, quota, quota_case
-from spawner_limits.conformance.setting import Setting, kernel_file, made, or_refused, refused, rewrite
+from spawner_limits.conformance.setting import Setting, kernel_file, made, or_refused, read, refused, rewrite
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
 from spawner_limits.kernel.host import Idle
 from spawner_limits.limits import Limits
@@ -51,13 +51,12 @@ def _average(name: str, expected: str) -> Callable[[Evidence], Verdict]:
 
 
 def _asked(bench: Bench, **host_config: Any) -> Seen:
-    def ask() -> Seen:
-        with bench.container(**host_config) as subject:
-            text = subject.read(kernel_file("cpu_limit", bench.version))
-            return subject.seen([], said="it was started", texts={"quota": text})
+    seen = or_refused(bench, lambda: read(bench, Setting(host_config=host_config)))
+    return replace(seen, said=said(seen.said or "it was started"))
 
-    seen = or_refused(bench, ask)
-    return replace(seen, said=said(seen.said))
+
+def _quota(seen: Seen) -> str | None:
+    return seen.snapshots[0].limits.get(kernel_file("cpu_limit", seen.version)) if seen.snapshots else None
 
 
 def _too_many(bench: Bench, nano_cpus: int | None = None) -> Seen:
@@ -70,14 +69,14 @@ def _too_many(bench: Bench, nano_cpus: int | None = None) -> Seen:
 
 def _not_created(what: str) -> Callable[[Seen], Verdict]:
     def judged(seen: Seen) -> Verdict:
-        return refused(what, seen, ran=f"it ran, with {seen.texts.get('quota')}", reason=f"{what}: {seen.said}")
+        return refused(what, seen, ran=f"it ran, with {_quota(seen)}", reason=f"{what}: {seen.said}")
 
     return judged
 
 
 def accepted(seen: Seen) -> Verdict:
     """A quota above the host's cores is taken."""
-    text = seen.parts["by --cpu-quota"].texts.get("quota")
+    text = _quota(seen.parts["by --cpu-quota"])
     holds = text is not None and not text.startswith(("-1", "max"))
     expected = "accepted, and in the kernel's file"
     return claim("the same by --cpu-quota", expected, text or "refused", holds, files=[f"quota = {text}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,11 +51,6 @@ Where: TypeAlias = "Callable[[Subject], AbstractContextManager[Mapping[str, Path
 
 
 @contextmanager
-def _own(subject: Subject) -> Iterator[Mapping[str, Path]]:
-    yield subject.cgroup.directories
-
-
-@contextmanager
 def _without(subject: Subject) -> Iterator[Mapping[str, Path]]:
     """v1: the container's cgroup for devices. v2: a cgroup below the container's, which was given no controllers."""
     names = subject.cgroup.directories
@@ -86,14 +81,14 @@ def _controller(directory: Path, name: str, file: str, subject: Subject) -> Cont
 
 def there(controllers: Sequence[Controller]) -> list[Verdict]:
     """Each has its file, and on v2 is listed."""
-    return [_there(one) for one in controllers]
+    return [_there(controller) for controller in controllers]
 
 
-def _there(one: Controller) -> Verdict:
-    lacks = [*(() if one.exists else (f"no {one.file}",))]
-    lacks += ["not in cgroup.controllers"] if one.listed is False else []
-    files = [f"{one.file}: {'there' if one.exists else 'not there'}"]
-    return claim(f"controller {one.name}", "there", ", ".join(lacks) or "there", not lacks, files=files)
+def _there(controller: Controller) -> Verdict:
+    lacks = [*(() if controller.exists else (f"no {controller.file}",))]
+    lacks += ["not in cgroup.controllers"] if controller.listed is False else []
+    files = [f"{controller.file}: {'there' if controller.exists else 'not there'}"]
+    return claim(f"controller {controller.name}", "there", ", ".join(lacks) or "there", not lacks, files=files)
 
 
 # -- 2, 7: processes in their cgroups ----------------------------------------------------------------------------
@@ -114,16 +109,6 @@ class Membership:
 
 Choice: TypeAlias = "Callable[[Subject, Subject], AbstractContextManager[int]]"
 """a container and another → the process id that is looked for in the first one's cgroups"""
-
-
-@contextmanager
-def _first(subject: Subject, _other: Subject) -> Iterator[int]:
-    yield subject.container.pid
-
-
-@contextmanager
-def _of_another(_subject: Subject, other: Subject) -> Iterator[int]:
-    yield other.container.pid
 
 
 @contextmanager
@@ -161,27 +146,27 @@ def _paths(pid: int) -> dict[str, str]:
     return {names or "v2": path for _, names, path in (line.split(":", 2) for line in lines)}
 
 
-def is_member(one: Membership) -> Verdict:
+def is_member(member: Membership) -> Verdict:
     """It is in every one of the container's cgroups; one below is as good, for the limits hold there too."""
-    elsewhere = [name for name, path in one.wanted.items() if not _is_in(path, one.paths.get(name, ""))]
-    unlisted = [name for name, listed in one.listed.items() if not listed and not _is_below(one)]
+    elsewhere = [name for name, path in member.wanted.items() if not _is_in(path, member.paths.get(name, ""))]
+    unlisted = [name for name, listed in member.listed.items() if not listed and not _is_below(member)]
     seen = [f"elsewhere in {', '.join(elsewhere)}"] if elsewhere else []
     seen += [f"not in cgroup.procs of {', '.join(unlisted)}"] if unlisted else []
     files = [
-        f"/proc/PID/cgroup: {path} ({', '.join(name for name, at in one.paths.items() if at == path)})"
-        for path in dict.fromkeys(one.paths.values())
+        f"/proc/PID/cgroup: {path} ({', '.join(name for name, at in member.paths.items() if at == path)})"
+        for path in dict.fromkeys(member.paths.values())
     ]
     expected = "in every cgroup of its container"
-    return claim(one.what, expected, "; ".join(seen) or expected, not seen, files=files)
+    return claim(member.what, expected, "; ".join(seen) or expected, not seen, files=files)
 
 
 def _is_in(cgroup: str, path: str) -> bool:
     return path == cgroup or path.startswith(f"{cgroup}/")
 
 
-def _is_below(one: Membership) -> bool:
+def _is_below(member: Membership) -> bool:
     """Moved on, to a cgroup that something in the container made."""
-    return any(one.paths.get(name, "").startswith(f"{path}/") for name, path in one.wanted.items())
+    return any(member.paths.get(name, "").startswith(f"{path}/") for name, path in member.wanted.items())
 
 
 # -- the list ----------------------------------------------------------------------------------------------------
@@ -204,7 +189,7 @@ CASES: tuple[AnyCase, ...] = (
         title="a container's cgroup has every controller that a limit needs",
         expected="cpu.cfs_quota_us, cpuacct.usage, cpuset.cpus, memory.limit_in_bytes and pids.max are there",
         expected_v2="cpu, cpuset, memory and pids in its own cgroup.controllers, with their files",
-        press=lambda bench: _controllers(bench, _own),
+        press=lambda bench: _controllers(bench, lambda subject: nullcontext(subject.cgroup.directories)),
         control=lambda bench: _controllers(bench, _without),
         control_words="a cgroup of the container that these controllers are not on",
         claims=(there,),
@@ -215,8 +200,8 @@ CASES: tuple[AnyCase, ...] = (
         title="a container's first process is in the cgroups that we read",
         expected="in cgroup.procs of each controller's directory",
         expected_v2="in cgroup.procs of the one directory",
-        press=lambda bench: _membership(bench, _first, _FIRST),
-        control=lambda bench: _membership(bench, _of_another, _FIRST),
+        press=lambda bench: _membership(bench, lambda own, _: nullcontext(own.container.pid), _FIRST),
+        control=lambda bench: _membership(bench, lambda _, other: nullcontext(other.container.pid), _FIRST),
         control_words="another container's first process",
         claims=(is_member,),
         remedy=_PLACES,

@@ -23,7 +23,7 @@ from spawner_limits.conformance.update import (
     update_case,
 )
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, claim, ended, exactly, judged, measured, unpressed
+from spawner_limits.proof.claims import KILLED, claim, ended, exactly, judged, rose, unpressed
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
@@ -136,10 +136,9 @@ def all_run_on(changed: Change) -> Verdict:
 def forks_refused(changed: Change) -> Verdict:
     """No new one started."""
     series = changed.seen.series
-    refused, name = series.risen("pids_max_events"), "forks refused after the update"
+    refused = series.risen("pids_max_events")
     files = (f"pids.events max: {series.first('pids_max_events')} → {series.last('pids_max_events')}",)
-    figures = {"refused_forks": refused}
-    return measured(name, "+1 or more", refused, lambda n: n > 0, tell="+{}".format, files=files, figures=figures)
+    return rose("forks refused after the update", refused, files=files, figures={"refused_forks": refused})
 
 
 # -- the list ------------------------------------------------------------------------------------------------------

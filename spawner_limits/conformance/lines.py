@@ -27,27 +27,31 @@ def seconds(begin_ns: int, now_ns: int, digits: int = 2) -> float:
 def values(snapshots: Sequence[Snapshot], value: Callable[[Snapshot], int | None], digits: int = 2) -> Line:
     """One point a snapshot."""
     begin_ns = snapshots[0].monotonic_ns
-    return tuple(Point(seconds=seconds(begin_ns, one.monotonic_ns, digits), value=value(one)) for one in snapshots)
+    return tuple(
+        Point(seconds=seconds(begin_ns, snapshot.monotonic_ns, digits), value=value(snapshot)) for snapshot in snapshots
+    )
 
 
 def memory(snapshots: Sequence[Snapshot], digits: int = 2) -> Line:
     """Memory in use."""
-    return values(snapshots, lambda one: one.memory_current_bytes, digits)
+    return values(snapshots, lambda snapshot: snapshot.memory_current_bytes, digits)
 
 
 def cores(snapshots: Sequence[Snapshot]) -> Line:
     """Cores used; each point tells of the second before it."""
     begin_ns = snapshots[0].monotonic_ns if snapshots else 0
     return tuple(
-        Point(seconds=seconds(begin_ns, one.end_ns), value=round(one.cores, 4))
-        for one in windows.sliding(snapshots, WINDOW_S)
+        Point(seconds=seconds(begin_ns, window.end_ns), value=round(window.cores, 4))
+        for window in windows.sliding(snapshots, WINDOW_S)
     )
 
 
 def kills(snapshots: Sequence[Snapshot], digits: int = 2) -> dict[float, int]:
     """When the Linux kernel counted OOM kills, and how many."""
-    begin_ns, read = snapshots[0].monotonic_ns, [one for one in snapshots if one.oom_kill is not None]
-    rises = [(one.monotonic_ns, windows.rise(before.oom_kill, one.oom_kill) or 0) for before, one in pairwise(read)]
+    begin_ns, read = snapshots[0].monotonic_ns, [snapshot for snapshot in snapshots if snapshot.oom_kill is not None]
+    rises = [
+        (after.monotonic_ns, windows.rise(before.oom_kill, after.oom_kill) or 0) for before, after in pairwise(read)
+    ]
     return {seconds(begin_ns, at_ns, digits): rise for at_ns, rise in rises if rise > 0}
 
 

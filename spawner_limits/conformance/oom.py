@@ -65,7 +65,7 @@ def _first(bench: Bench, setting: Setting) -> Seen:
     with made(bench, setting, probe("hog", HOG_MIB)) as subject:
         before = subject.reader.read_limits()
         subject.go()
-        taken = subject.follow(seconds=LONG_S, every_s=FAST_S, until=lambda one: one.oom_kill != 0)
+        taken = subject.follow(seconds=LONG_S, every_s=FAST_S, until=lambda snapshot: snapshot.oom_kill != 0)
         code = worked(subject.await_end(), "it is the container's first process")
         return subject.seen([before, *taken], code, alive=False)
 
@@ -86,7 +86,9 @@ def _child(bench: Bench, setting: Setting) -> Seen:
         before = subject.reader.read_limits()
         subject.go()
         taken = subject.follow(
-            seconds=LONG_S, every_s=SAMPLE_S, until=lambda one: one.oom_kill is None or _told(subject) is not None
+            seconds=LONG_S,
+            every_s=SAMPLE_S,
+            until=lambda snapshot: snapshot.oom_kill is None or _told(subject) is not None,
         )
         if (code := _told(subject)) is None:  # the first process is gone, or the load hangs
             worked(subject.await_end(seconds=3.0), "it is the first process, and has a child that takes memory")

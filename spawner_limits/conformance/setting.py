@@ -72,7 +72,7 @@ def rewrite(subject: Subject, limits: Limits, *, above: int = 0) -> None:
 def texts(bench: Bench, limits: Limits) -> dict[str, str]:
     """Kernel file → what it says where these limits are in force."""
     enforcement = translate(limits, page_size_bytes=bench.page_size_bytes)
-    return {file.name: file.accept[-1] for one in enforcement.expect for file in one.files(bench.version)}
+    return {file.name: file.accept[-1] for row in enforcement.expect for file in row.files(bench.version)}
 
 
 def read(bench: Bench, setting: Setting) -> Seen:
@@ -91,7 +91,7 @@ def or_refused(bench: Bench, press: Callable[[], Seen]) -> Seen:
 
 def kernel_file(field: str, version: CgroupVersion) -> str:
     """The Linux kernel's file, or the first of them, that carries a field of the policy."""
-    (row,) = (one for one in TABLE if one.field == field)
+    (row,) = (entry for entry in TABLE if entry.field == field)
     return (row.v1 if version == 1 else row.v2)[0]
 
 
@@ -100,7 +100,7 @@ def kernel_file(field: str, version: CgroupVersion) -> str:
 
 def expected(limits: Limits, page_size_bytes: int, *fields: str) -> list[Expectation]:
     """What the kernel must show for these fields of the limits, on either version of cgroups."""
-    return [one for one in translate(limits, page_size_bytes=page_size_bytes).expect if one.field in fields]
+    return [row for row in translate(limits, page_size_bytes=page_size_bytes).expect if row.field in fields]
 
 
 def hold(limits: Limits, *fields: str) -> Callable[[Evidence], tuple[Verdict, ...]]:
@@ -113,7 +113,7 @@ def shown(limits: Limits, *fields: str) -> Callable[[Evidence], list[Verdict]]:
 
     def judged(evidence: Evidence) -> list[Verdict]:
         wanted, series = expected(limits, evidence.page_size_bytes, *fields), evidence.series
-        files = [file for one in wanted for file in one.files(series.version(one.v1[0].controller))]
+        files = [file for row in wanted for file in row.files(series.version(row.v1[0].controller))]
         accept = {file.name: file.accept for file in files}
         return [exactly(name, texts, evidence.snapshots[0].limits.get(name)) for name, texts in accept.items()]
 
@@ -123,5 +123,5 @@ def shown(limits: Limits, *fields: str) -> Callable[[Evidence], list[Verdict]]:
 def refused(what: str, seen: Seen, *, ran: str = "it ran", reason: str = "") -> Verdict:
     """The engine does not even create such a container."""
     told = f"refused at {seen.refused_at}" if seen.refused_at else ran
-    wanted, files = "refused when the container is created", [f"the engine: {seen.said}"]
+    wanted, files = "refused when the container is created", [f"the engine: {seen.said or ran}"]
     return claim(what, wanted, told, seen.refused_at == "create", reason=reason, files=files)

@@ -163,13 +163,14 @@ def _hide(subject: Subject, shares: int | None) -> Callable[[], object]:
 def fair(shares: Shares, tolerance: float) -> Callable[[Rivals], list[Verdict]]:
     """Each has the kernel's weight for its shares, and gets what its weight comes to."""
     return lambda rivals: [
-        _fair(rivals, index, Limits(cpu_shares=one or ORDINARY_SHARES), tolerance) for index, one in enumerate(shares)
+        _fair(rivals, index, Limits(cpu_shares=given or ORDINARY_SHARES), tolerance)
+        for index, given in enumerate(shares)
     ]
 
 
 def _fair(rivals: Rivals, index: int, limits: Limits, tolerance: float) -> Verdict:
     ends = rivals.ends
-    others = tuple(one for other, one in enumerate(ends) if other != index)
+    others = tuple(pair for other, pair in enumerate(ends) if other != index)
     contest = Contest(subject=ends[index], rivals=others, cpus=rivals.cpus, tolerance=tolerance)
     return hold(limits, "cpu_shares")(replace(rivals.seen, snapshots=ends[index], contest=contest))[0]
 
@@ -177,9 +178,10 @@ def _fair(rivals: Rivals, index: int, limits: Limits, tolerance: float) -> Verdi
 def shares_shown(seen: Seen) -> list[Verdict]:
     """The shares on v1; on v2 what either formula makes of them, and which one it was."""
     found = shown(_DOUBLE, "cpu_shares")(seen)
-    formulas = [formula(_DOUBLE.cpu_shares or 0, one.seen) for one in found]
+    formulas = [formula(_DOUBLE.cpu_shares or 0, verdict.seen) for verdict in found]
     return [
-        replace(one, seen=f"{one.seen} ({by})" if by else one.seen) for one, by in zip(found, formulas, strict=True)
+        replace(verdict, seen=f"{verdict.seen} ({by})" if by else verdict.seen)
+        for verdict, by in zip(found, formulas, strict=True)
     ]
 
 
@@ -211,12 +213,12 @@ def rest_in_halves(rivals: Rivals) -> Verdict:
     """What the quota of the first leaves, the others share as if it were not there."""
     first, *others = rivals.cores
     rest = sum(others)
-    parts = [one / rest if rest else 0.0 for one in others]
-    fits = all(abs(one - 1 / len(others)) <= LOOSE / len(others) for one in parts)
+    parts = [part / rest if rest else 0.0 for part in others]
+    fits = all(abs(part - 1 / len(others)) <= LOOSE / len(others) for part in parts)
     return claim(
         "what the quota leaves, shared by the others",
         "50 % / 50 %",
-        " / ".join(f"{one:.1%}" for one in parts),
+        " / ".join(f"{part:.1%}" for part in parts),
         fits if rivals.saturation >= SATURATED else None,
         figures={"capped_cores": round(first, 4), "rest_cores": round(rest, 4)},
     )
@@ -224,14 +226,14 @@ def rest_in_halves(rivals: Rivals) -> Verdict:
 
 def replied(rivals: Rivals) -> Verdict:
     """The engine took the update."""
-    refusals = [one for one in rivals.replies if one is not None]
+    refusals = [reply for reply in rivals.replies if reply is not None]
     return claim("the engine's reply", "done", "; ".join(refusals) or "done", not refusals)
 
 
 def plot(phases: Sequence[Rivals], names: Sequence[str], title: str, marks: Sequence[str]) -> Plot:
     """Parts of the CPUs over time, each point over the second before it. `marks`: what begins each later phase."""
     begin_ns = phases[0].taken[0][0].monotonic_ns
-    whole = [[one for phase in phases for one in phase.taken[index]] for index in range(len(names))]
+    whole = [[snapshot for phase in phases for snapshot in phase.taken[index]] for index in range(len(names))]
     drawn = {
         name: tuple(
             Point(seconds=lines.seconds(begin_ns, last.monotonic_ns), value=_percent(first, last))

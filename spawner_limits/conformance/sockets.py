@@ -71,7 +71,7 @@ class Buffered:
             text = self.seen.texts.get(PEAK_FILE)
             return int(text) if text and text.isdigit() else None
         # memory.peak is there since Linux 5.19
-        return _most(one.memory_peak_bytes or one.memory_current_bytes for one in self.seen.snapshots)
+        return _most(snapshot.memory_peak_bytes or snapshot.memory_current_bytes for snapshot in self.seen.snapshots)
 
     @property
     def memory(self) -> int | None:
@@ -81,17 +81,17 @@ class Buffered:
     @property
     def held(self) -> int | None:
         """The most that the sockets held; bytes."""
-        return _most(one.queued for one in self.looks)
+        return _most(look.queued for look in self.looks)
 
     @property
     def host_rise(self) -> int | None:
         """By how much the whole host's TCP memory rose; bytes."""
-        most, first = _most(one.host for one in self.looks), self.looks[0].host
+        most, first = _most(look.host for look in self.looks), self.looks[0].host
         return None if most is None or first is None else most - first
 
 
 def _most(values: Iterable[int | None]) -> int | None:
-    return max((one for one in values if one is not None), default=None)
+    return max((value for value in values if value is not None), default=None)
 
 
 def queued(table: str) -> int:
@@ -190,7 +190,7 @@ def _files(buffered: Buffered) -> list[str]:
     told = {
         "tx_queue and rx_queue in /proc/PID/net/tcp": buffered.held,
         PEAK_FILE if buffered.seen.version == 1 else "memory.peak": buffered.counted,
-        "memory.stat sock": _most(one.sock for one in buffered.looks),
+        "memory.stat sock": _most(look.sock for look in buffered.looks),
         "/proc/net/sockstat TCP mem, of the whole host, in bytes: risen by": buffered.host_rise,
     }
     return [f"{name} = {value}" for name, value in told.items() if value is not None]

@@ -18,7 +18,7 @@ from spawner_limits.engines.docker import translate
 from spawner_limits.engines.enforcement import swap_texts
 from spawner_limits.lifecycle.apply import short
 from spawner_limits.limits import Limits
-from spawner_limits.proof.claims import KILLED, claim, ended, exactly, judged, measured, oom_kills, unpressed
+from spawner_limits.proof.claims import KILLED, at_most, claim, ended, exactly, judged, measured, oom_kills, unpressed
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.units import MIB, format_size
 
@@ -226,16 +226,8 @@ def lived(evidence: Evidence) -> Verdict:
 def both_within(evidence: Evidence) -> Verdict:
     """Memory and swap together stayed within their limit: by the kernel's peak, else by the samples."""
     peaks = evidence.series.values("memsw_peak_bytes")
-    most, limit = max(peaks or evidence.series.sums(), default=None), MEMORY + SWAP
-    return measured(
-        "memory and swap together",
-        f"at most {format_size(limit)}",
-        most,
-        lambda size: size <= limit,
-        tell=format_size,
-        files=() if most is None else (f"memory + swap {'peak' if peaks else 'sample'} = {most}",),
-        figures={"peak_bytes": most, "limit_bytes": limit},
-    )
+    most = max(peaks or evidence.series.sums(), default=None)
+    return at_most("memory and swap together", MEMORY + SWAP, most, f"memory + swap {'peak' if peaks else 'sample'}")
 
 
 def kept(found: Kept) -> list[Verdict]:

@@ -24,7 +24,6 @@ from spawner_limits.conformance.seen import NO_LOAD, Seen
 from spawner_limits.kernel.cgroups import CgroupError, find
 from spawner_limits.kernel.reader import Reader
 from spawner_limits.kernel.sampler import INTERVAL_S, Sampler, Source
-from spawner_limits.proof.evidence import Evidence, Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +39,8 @@ T = TypeVar("T")
 LIFE_S = 240
 """how long a container lives that nobody is left to remove"""
 START_S = 15
+_BUSY = 0.02
+"""of a CPU, what a load uses that has begun"""
 _GO = "dev/shm/go"
 _WAIT = f'until [ -e /{_GO} ]; do sleep 0.05; done; exec "$@"'
 
@@ -89,7 +90,6 @@ class Bench:
         *,
         behind: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
-        waits: bool = True,
         **host_config: Any,
     ) -> Iterator[Subject]:
         """A container with this host config, and nothing else; removed at the end.
@@ -99,14 +99,12 @@ class Bench:
 
         Errors: RefusedError where the engine refuses it; UsageError for an image that can't be used.
         """
-        first = ("sh", "-c", _WAIT, "sh", *command) if command and waits else tuple(command)
+        first = ("sh", "-c", _WAIT, "sh", *command) if command else ()
         config = {"network_mode": "none", **host_config}
-        with (
-            self.engine.trial_container(
-                self.image, host_config=config, environment={}, seconds=LIFE_S, command=first
-            ) as made,
-            Subject(self, made) as subject,
-        ):
+        trial = self.engine.trial_container(
+            self.image, host_config=config, environment={}, seconds=LIFE_S, command=first
+        )
+        with trial as made, Subject(self, made) as subject:
             for name, text in (behind or {}).items():
                 subject.write(name, text)
             yield subject
@@ -209,7 +207,7 @@ class Subject:
             taken.append(one)
         return taken
 
-    def busy(self, cores: float = 0.0) -> None:
+    def busy(self) -> None:
         """Wait until its processes use CPU time: the load has begun. CannotError when they never do."""
         end = time.monotonic() + START_S
         first = last = self.reader.read()
@@ -218,8 +216,7 @@ class Subject:
             before, last = last, self.reader.read()
             if first.cpu_usage_ns is None or last.cpu_usage_ns is None or before.cpu_usage_ns is None:
                 break
-            wall = last.monotonic_ns - before.monotonic_ns
-            if last.cpu_usage_ns - before.cpu_usage_ns > max(cores, 0.02) * wall:
+            if last.cpu_usage_ns - before.cpu_usage_ns > _BUSY * (last.monotonic_ns - before.monotonic_ns):
                 return
         said = "; ".join(filter(None, (one.stderr.strip() for one in self._commands)))
         raise CannotError(f"the load did not begin{said and ': '}{said}", "give an --image with python3 and sh")
@@ -244,33 +241,16 @@ class Subject:
         load = self.probe(name, *arguments)
         return self.seen(self.follow(load, seconds=seconds), load.exit_code, **more)
 
-    def evidence(
-        self, snapshots: Sequence[Snapshot], load: Command | None = None, idle_cores: float | None = None
-    ) -> Evidence:
-        """What the judge of limits takes."""
-        return Evidence(
-            snapshots=tuple(snapshots),
-            load=Load(command=(), exit_code=load.exit_code if load else None, oom_killed=None),
-            host=self.bench.host,
-            page_size_bytes=self.bench.page_size_bytes,
-            idle_cores=idle_cores,
-            strays=dict(self.guard.strays),
-        )
-
     def path(self, file: str, *, above: int = 0) -> Path:
         """Where the container's `file` is: "memory.max" is in the memory controller's directory.
 
         `above`: so many cgroups further up.
         """
-        controller = file.partition(".")[0]
-        if controller not in self.cgroup.directories:  # not among those that a snapshot is read from: blkio, io, cgroup
+        controller, directories = file.partition(".")[0], self.cgroup.directories
+        if controller not in directories:  # not among those that a snapshot is read from: blkio, io, cgroup
             found = find(self.container.pid, container_id=self.container.id, controllers=(controller,))
-            return self._above(found.directories[controller], above) / file
-        return self._above(self.cgroup.directories[controller], above) / file
-
-    @staticmethod
-    def _above(directory: Path, count: int) -> Path:
-        return (directory, *directory.parents)[count]
+            directories = found.directories
+        return (directories[controller], *directories[controller].parents)[above] / file
 
     def read(self, file: str, *, above: int = 0) -> str | None:
         """The text of one of its cgroup files, stripped; `None` where there is none."""
@@ -348,6 +328,3 @@ def probe(name: str, *arguments: object) -> tuple[str, ...]:
     text = resources.files("spawner_limits.bench").joinpath("probes", f"{name}.py").read_text(encoding="utf-8")
     # -I -S: nothing of the image's own packages, which only takes time
     return ("python3", "-I", "-S", "-u", "-c", text, *map(str, arguments))
-
-
-__all__ = ["Bench", "CgroupError", "Subject", "probe", "sampler"]

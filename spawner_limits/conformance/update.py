@@ -74,7 +74,7 @@ def _turned(bench: Bench, *cores: float, count: int = WINDOWS, really: Limits = 
     with made(bench, quota(_START_CORES)) as subject:
         load = spinning(subject, 2)
         subject.busy()
-        return [_turn(subject, load, Limits(cpu_limit=one), count, really) for one in cores]
+        return [_turn(subject, load, Limits(cpu_limit=wanted), count, really) for wanted in cores]
 
 
 def _turn(subject: Subject, load: Command, limits: Limits, count: int, really: Limits) -> Change:
@@ -88,12 +88,12 @@ def _turn(subject: Subject, load: Command, limits: Limits, count: int, really: L
 def each_binds(turned: Sequence[Change]) -> list[Verdict]:
     """Each quota is in force, and holds."""
     return [
-        verdict for one in turned for verdict in (*unpressed(in_force)(one), *hold(one.limits, "cpu_limit")(one.seen))
+        said for turn in turned for said in (*unpressed(in_force)(turn), *hold(turn.limits, "cpu_limit")(turn.seen))
     ]
 
 
 def _plot_turns(turned: Sequence[Change]) -> list[Plot]:
-    pairs = [(one.limits.cpu_limit or 0.0, one.seen) for one in turned]
+    pairs = [(turn.limits.cpu_limit or 0.0, turn.seen) for turn in turned]
     title = "After an update to {}"
     return [usage_plot(title.format(format_cores(cores)), {"cores used": seen}, cores) for cores, seen in pairs]
 
@@ -273,7 +273,7 @@ CASES: tuple[AnyCase, ...] = (
         press=_refused,
         control=lambda bench: _refused(bench, Limits(cpu_shares=3)),
         control_words=_BEHIND,
-        claims=(lambda changes: [verdict for one in changes for verdict in agree(one)],),
+        claims=(lambda changes: [verdict for changed in changes for verdict in agree(changed)],),
         remedy="keep shares within 2 and 262144, as the policy's check does; after a refusal give the old value anew",
         defect=(
             "runc on cgroup v1 writes cpu.shares first and finds afterwards that the Linux kernel has made 2 or 262144 "

@@ -6,27 +6,30 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from spawner_limits import interrupt, units
+from spawner_limits import interrupt
+from spawner_limits.conformance import lines
 from spawner_limits.conformance.cpu import WARM_UP_S, spinning
-from spawner_limits.conformance.former import Setting, hold, made
+from spawner_limits.conformance.setting import Setting, hold, kernel_file, made
 from spawner_limits.conformance.trial import sampler
-from spawner_limits.experiments import accounts, lines
-from spawner_limits.experiments.experiment import Experiment, Figure, Judged
+from spawner_limits.experiments import accounts
+from spawner_limits.experiments.experiment import Experiment, Judged, figures
 from spawner_limits.experiments.stats import Stats
 from spawner_limits.kernel.processes import members
 from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
 from spawner_limits.proof.evidence import Outcome
 from spawner_limits.report.plot import Plot, Point
+from spawner_limits.units import format_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spawner_limits.conformance.seen import Seen
     from spawner_limits.conformance.trial import Subject
     from spawner_limits.experiments.accounts import Account
-    from spawner_limits.experiments.experiment import Stage
+    from spawner_limits.experiments.experiment import Row, Stage
     from spawner_limits.experiments.stats import Sample
-    from spawner_limits.proof.evidence import Evidence
+    from spawner_limits.proof.evidence import Evidence, Verdict
 
 TITLE = "A CPU quota, as the Linux kernel counts it, and as docker stats and top show it"
 _WANTED = (2.5, 0.5)
@@ -44,12 +47,12 @@ _VISIBLE = 0.005
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """One container under load, read in three ways at the same time."""
+    """One container under load, read in three ways at the same time: by the kernel, `docker stats` and `top`."""
 
     limit: float | None
     """cores; `None`: no limit"""
     workers: int
-    evidence: Evidence
+    seen: Seen
     shown: tuple[Sample, ...]
     """by `docker stats`, of the time that the snapshots cover"""
     accounts: tuple[Account, ...]
@@ -58,7 +61,47 @@ class Watched:
     @property
     def part(self) -> str:
         """Heading of its figures."""
-        return "no limit" if self.limit is None else f"limit {units.format_cores(self.limit)}"
+        return "no limit" if self.limit is None else f"limit {format_cores(self.limit)}"
+
+    @property
+    def kernel(self) -> float | None:
+        """Cores, as the kernel counts."""
+        whole = self.seen.series.whole
+        return None if whole is None else whole.cores
+
+    @property
+    def docker(self) -> list[float]:
+        """Cores, as `docker stats` shows them, sample by sample."""
+        return [one.cpu_percent / 100 for one in self.shown if one.cpu_percent is not None]
+
+    @property
+    def off(self) -> list[float]:
+        """By how much each sample is off what its own two readings of the kernel's counter come to: 0 is right."""
+        shown = [one for one in self.shown if one.cpu_percent is not None and one.interval_ns and one.cpu_ns]
+        return [(one.cpu_percent or 0.0) / 100 / (one.cpu_ns / one.interval_ns) - 1 for one in shown]
+
+    @property
+    def divisor(self) -> float | None:
+        """Host CPU time that `docker stats` divided by, over the time that passed on all CPUs: it should be 1."""
+        shown = [one for one in self.shown if one.cpu_percent is not None and one.interval_ns and one.cpus]
+        return median([one.system_ns / one.interval_ns / one.cpus for one in shown]) if shown else None
+
+    @property
+    def processes(self) -> list[float]:
+        """Cores by `top`, the busiest first."""
+        return sorted(accounts.cores(self.accounts[0], self.accounts[-1]).values(), reverse=True)
+
+    @property
+    def steal(self) -> float:
+        """Of the host's time, the part that the machine below took."""
+        first, last = self.accounts[0], self.accounts[-1]
+        host, steal = last.host - first.host, last.steal - first.steal
+        return steal / (host + steal) if host + steal else 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of its limit."""
+        return hold(Limits(cpu_limit=self.limit), "cpu_limit")(self.seen)[0]
 
 
 def settings(cores: int) -> tuple[tuple[float | None, ...], int]:
@@ -74,21 +117,21 @@ def run(stage: Stage) -> Experiment:
 
 
 def _watched(stage: Stage, limit: float | None, workers: int) -> Watched:
-    setting = Setting(limits=Limits(cpu_limit=limit, pids_limit=64))
+    setting = Setting(asked=Limits(cpu_limit=limit, pids_limit=64))
     with made(stage.bench, setting) as subject, Stats(subject) as stats:
         spinning(subject, workers)
         subject.busy()
         interrupt.pause(WARM_UP_S)
-        stage.say(f"{'no limit' if limit is None else units.format_cores(limit)}: {stage.seconds:.0f} s")
+        stage.say(f"{'no limit' if limit is None else format_cores(limit)}: {stage.seconds:.0f} s")
         for number in range(1, _TRIES + 1):
-            evidence, kept = _follow(subject, stage.seconds)
-            if number == _TRIES or not _disturbed(limit, workers, evidence):
+            seen, kept = _followed(subject, stage.seconds)
+            if number == _TRIES or not _disturbed(limit, workers, seen):
                 break
             stage.say("  others wanted the CPUs too; again")
-    first, last = evidence.snapshots[0].monotonic_ns, evidence.snapshots[-1].monotonic_ns
+    first, last = seen.snapshots[0].monotonic_ns, seen.snapshots[-1].monotonic_ns
     # a sample tells of the second before it: one of the warm-up says nothing of the window
     covered = [one for one in stats.samples if first + windows.SECOND_NS <= one.received_ns <= last]
-    return Watched(limit=limit, workers=workers, evidence=evidence, shown=tuple(covered), accounts=tuple(kept))
+    return Watched(limit=limit, workers=workers, seen=seen, shown=tuple(covered), accounts=tuple(kept))
 
 
 def _disturbed(limit: float | None, workers: int, evidence: Evidence) -> bool:
@@ -99,185 +142,105 @@ def _disturbed(limit: float | None, workers: int, evidence: Evidence) -> bool:
     return hold(Limits(cpu_limit=limit), "cpu_limit")(evidence)[0].outcome is Outcome.UNKNOWN
 
 
-def _follow(subject: Subject, seconds: float) -> tuple[Evidence, list[Account]]:
+def _followed(subject: Subject, seconds: float) -> tuple[Seen, list[Account]]:
     taken, kept = [], []
     for (one,) in sampler(subject, every_s=_EVERY_S).follow(seconds=seconds):
         taken.append(one)
         kept.append(accounts.read(members(subject.cgroup)))
-    return subject.evidence(taken), kept
+    return subject.seen(taken), kept
 
 
 # -- told --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Readings:
-    """What the three said of the same seconds, in cores."""
-
-    kernel: float | None
-    shown: tuple[float, ...]
-    """by `docker stats`, sample by sample"""
-    off: tuple[float, ...]
-    """of each sample: shown, over what the counter says of the same time, less 1"""
-    processes: tuple[float, ...]
-    """by `top`, the busiest first"""
-    system: float | None
-    """host CPU time that `docker stats` divided by, over the time that passed on all CPUs: it should be 1"""
-    steal: float
-    """of the host's time, the part that the machine below took"""
-
-    @property
-    def top(self) -> float:
-        """All lines of `top` together."""
-        return sum(self.processes)
-
-
-def readings(watched: Watched) -> Readings:
-    """The three readings of a container."""
-    whole = watched.evidence.series.whole
-    first, last = watched.accounts[0], watched.accounts[-1]
-    host = last.host - first.host
-    shown = [one for one in watched.shown if one.cpu_percent is not None]
-    steal = last.steal - first.steal
-    return Readings(
-        kernel=None if whole is None else whole.cores,
-        shown=tuple((one.cpu_percent or 0.0) / 100 for one in shown),
-        off=_off(shown),
-        processes=tuple(sorted(accounts.cores(first, last).values(), reverse=True)),
-        system=_system(shown),
-        steal=steal / (host + steal) if host + steal else 0.0,
-    )
-
-
-def _system(shown: Sequence[Sample]) -> float | None:
-    """The median of the samples' divisors, each over the time that passed on all CPUs."""
-    ratios = [one.system_ns / one.interval_ns / one.cpus for one in shown if one.interval_ns and one.cpus]
-    return median(ratios) if ratios else None
-
-
-def _off(shown: Sequence[Sample]) -> tuple[float, ...]:
-    """By how much each sample is off what its own two readings of the kernel's counter come to."""
-    return tuple(
-        (one.cpu_percent or 0.0) / 100 / (one.cpu_ns / one.interval_ns) - 1
-        for one in shown
-        if one.interval_ns and one.cpu_ns
-    )
-
-
 def told(watched: Sequence[Watched]) -> Experiment:
     """The experiment, from what was read. Pure."""
-    read = [readings(one) for one in watched]
-    pairs = list(zip(watched, read, strict=True))
-    judged = [_judged(one) for one in watched if one.limit is not None]
+    limited = [one for one in watched if one.limit is not None]
     return Experiment(
         name="cpu",
         title=TITLE,
         setup=(
             f"{watched[0].workers} processes that never rest, in one container after the other: without a limit, and "
-            f"with {' and '.join(units.format_cores(one.limit) for one in watched if one.limit is not None)}. "
+            f"with {' and '.join(format_cores(one.limit or 0) for one in limited)}. "
             "Each was read in three ways at the same time."
         ),
-        figures=tuple(figure for one, found in pairs for figure in _figures(one, found)),
-        findings=(*(_held(one, found, judged) for one, found in pairs), *_of_docker(read), *_of_top(pairs)),
-        judged=tuple(judged),
-        plots=tuple(_plot(one) for one in watched),
+        figures=tuple(figure for one in watched for figure in figures(one.part, _rows(one))),
+        findings=(*map(_held, watched), *_of_docker(watched), *_of_top(limited)),
+        judged=tuple(Judged(part=one.part, verdict=one.verdict) for one in limited),
+        plots=tuple(map(_plot, watched)),
     )
 
 
-def _judged(watched: Watched) -> Judged:
-    (verdict,) = hold(Limits(cpu_limit=watched.limit), "cpu_limit")(watched.evidence)
-    return Judged(part=watched.part, verdict=verdict)
-
-
-def _figures(watched: Watched, read: Readings) -> list[Figure]:
-    v1 = watched.evidence.snapshots[0].versions.get("cpuacct") == 1
-    limits = watched.evidence.snapshots[0].limits
-    name, quota = ("cpu.cfs_quota_us", limits.get("cpu.cfs_quota_us")) if v1 else ("cpu.max", limits.get("cpu.max"))
-    whole = watched.evidence.series.whole
+def _rows(watched: Watched) -> list[Row]:
+    series, file = watched.seen.series, kernel_file("cpu_limit", watched.seen.version)
+    quota, whole = watched.seen.snapshots[0].limits.get(file), series.whole
     ratio = None if whole is None else whole.throttled_ratio
-    rows = [
-        ("quota", quota or "not read", name, "quota_text", quota),
-        ("used", _cores(read.kernel), "cpuacct.usage" if v1 else "cpu.stat usage_usec", "kernel_cores", read.kernel),
-        ("periods throttled", _percent(ratio), "cpu.stat nr_throttled", "throttled_ratio", ratio),
-        ("shown, lowest", _percent(min(read.shown, default=None)), "docker stats", "shown_least_cores", _low(read)),
-        ("shown, highest", _percent(max(read.shown, default=None)), "docker stats", "shown_most_cores", _high(read)),
-        ("off by at most", _signed(_worst(read)), "docker stats", "shown_error_ratio", _worst(read)),
-        ("host time counted", _percent(read.system), "docker stats, its divisor", "system_ratio", read.system),
-        ("busiest process", _percent(max(read.processes, default=None)), "top, ps", "process_cores", _busiest(read)),
-        ("all its processes", _percent(read.top), "top, ps, added up", "processes_cores", read.top),
-    ]
+    least, most = min(watched.docker, default=None), max(watched.docker, default=None)
+    worst, busiest = max(watched.off, key=abs, default=None), max(watched.processes, default=None)
+    top = sum(watched.processes)
     return [
-        Figure(part=watched.part, what=what, value=value, source=source, key=key, number=_rounded(number))
-        for what, value, source, key, number in rows
+        ("quota", quota or "not read", file, "quota_text", quota),
+        ("used", _cores(watched.kernel), series.file("cpu_usage_ns"), "kernel_cores", _rounded(watched.kernel)),
+        ("periods throttled", _percent(ratio), series.file("nr_throttled"), "throttled_ratio", _rounded(ratio)),
+        ("shown, lowest", _percent(least), "docker stats", "shown_least_cores", _rounded(least)),
+        ("shown, highest", _percent(most), "docker stats", "shown_most_cores", _rounded(most)),
+        ("off by at most", _percent(worst, "+"), "docker stats", "shown_error_ratio", _rounded(worst)),
+        (
+            "host time counted",
+            _percent(watched.divisor),
+            "docker stats, its divisor",
+            "system_ratio",
+            _rounded(watched.divisor),
+        ),
+        ("busiest process", _percent(busiest), "top, ps", "process_cores", _rounded(busiest)),
+        ("all its processes", _percent(top), "top, ps, added up", "processes_cores", _rounded(top)),
     ]
 
 
-def _worst(read: Readings) -> float | None:
-    return max(read.off, key=abs, default=None)
-
-
-def _signed(part: float | None) -> str:
-    return "–" if part is None else f"{100 * part:+.1f}%"
-
-
-def _low(read: Readings) -> float | None:
-    return min(read.shown, default=None)
-
-
-def _high(read: Readings) -> float | None:
-    return max(read.shown, default=None)
-
-
-def _busiest(read: Readings) -> float | None:
-    return max(read.processes, default=None)
-
-
-def _rounded(number: float | str | None) -> float | str | None:
-    return round(number, 4) if isinstance(number, float) else number
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
 
 
 def _cores(cores: float | None) -> str:
     return "not read" if cores is None else f"{cores:.3f} cores"
 
 
-def _percent(part: float | None) -> str:
-    return "–" if part is None else f"{100 * part:.1f}%"
+def _percent(part: float | None, sign: str = "") -> str:
+    return "–" if part is None else f"{100 * part:{sign}.1f}%"
 
 
 # -- found -------------------------------------------------------------------------------------------------------
 
 
-def _held(watched: Watched, read: Readings, judged: Sequence[Judged]) -> str:
+def _held(watched: Watched) -> str:
     """What the kernel's own counter says of each container."""
-    if read.kernel is None:
+    if watched.kernel is None:
         return f"{watched.part}: the Linux kernel's counter could not be read."
     if watched.limit is None:
-        short = "" if read.kernel >= _SATURATED * watched.workers else "; others on this host wanted the CPUs too"
-        return f"Without a limit, {watched.workers} busy processes used {_cores(read.kernel)}{short}."
-    (verdict,) = [one.verdict for one in judged if one.part == watched.part]
-    limit = units.format_cores(watched.limit)
+        short = "" if watched.kernel >= _SATURATED * watched.workers else "; others on this host wanted the CPUs too"
+        return f"Without a limit, {watched.workers} busy processes used {_cores(watched.kernel)}{short}."
+    verdict, limit = watched.verdict, f"The limit of {format_cores(watched.limit)}"
     if verdict.outcome is Outcome.HELD:
-        return f"The limit of {limit} HELD: the same load used {_cores(read.kernel)}, and was stopped in each period."
-    return f"The limit of {limit} is {verdict.outcome}: {verdict.reason}."
+        return f"{limit} HELD: the same load used {_cores(watched.kernel)}, and was stopped in each period."
+    return f"{limit} is {verdict.outcome}: {verdict.reason}."
 
 
-def _of_docker(read: Sequence[Readings]) -> list[str]:
+def _of_docker(watched: Sequence[Watched]) -> list[str]:
     """How far `docker stats` is from the counter, and by what."""
-    apart = [part for one in read for part in one.off]
+    apart = [part for one in watched for part in one.off]
     if not apart:
         return ["docker stats gave no sample in the time."]
-    worst = max(apart, key=abs)
     told = (
         f"docker stats was between {min(apart):+.1%} and {max(apart):+.1%} off what the Linux kernel counted meanwhile."
     )
-    if abs(worst) < _VISIBLE:
+    if max(map(abs, apart)) < _VISIBLE:
         return [f"{told} Here it may be believed; on a busy host, or one that is itself a virtual machine, less."]
-    return [told, _why(read)]
+    return [told, _why(watched)]
 
 
-def _why(read: Sequence[Readings]) -> str:
-    ratios = [one.system for one in read if one.system is not None]
-    steal = max(one.steal for one in read)
+def _why(watched: Sequence[Watched]) -> str:
+    ratios = [one.divisor for one in watched if one.divisor is not None]
+    steal = max(one.steal for one in watched)
     why = (
         "It divides the container's CPU time by the whole host's, which it adds up from /proc/stat: a second counter, "
         "read at another moment and in steps of 10 ms"
@@ -291,18 +254,17 @@ def _why(read: Sequence[Readings]) -> str:
     return f"{why}."
 
 
-def _of_top(pairs: Sequence[tuple[Watched, Readings]]) -> list[str]:
+def _of_top(limited: Sequence[Watched]) -> list[str]:
     """What a person who looks at `top` would think."""
-    limited = [(one, read) for one, read in pairs if one.limit is not None and read.processes and read.kernel]
-    if not limited:
+    read = [one for one in limited if one.processes and one.kernel]
+    if not read:
         return []
-    one, read = limited[0]
-    busy = [part for part in read.processes if part >= _VISIBLE]
+    one, busy = read[0], [part for part in read[0].processes if part >= _VISIBLE]
     return [
         (
-            f"top shows processes, not containers: under the limit of {units.format_cores(one.limit or 0)} it had "
-            f"{len(busy)} busy lines of at most {busy[0]:.0%}, and only their sum, {read.top:.1%}, is what the limit "
-            f"is compared with ({_cores(read.kernel)}). In top and docker stats, 100% is one CPU."
+            f"top shows processes, not containers: under the limit of {format_cores(one.limit or 0)} it had "
+            f"{len(busy)} busy lines of at most {busy[0]:.0%}, and only their sum, {sum(one.processes):.1%}, is what "
+            f"the limit is compared with ({_cores(one.kernel)}). In top and docker stats, 100% is one CPU."
         )
     ]
 
@@ -311,12 +273,12 @@ def _of_top(pairs: Sequence[tuple[Watched, Readings]]) -> list[str]:
 
 
 def _plot(watched: Watched) -> Plot:
-    begin = watched.evidence.snapshots[0].monotonic_ns
+    begin = watched.seen.snapshots[0].monotonic_ns
     return Plot(
         title=f"CPU over the last second, {watched.part}",
         unit="cores",
         lines={
-            "the Linux kernel's counter": lines.cores(watched.evidence.snapshots, begin),
+            "the Linux kernel's counter": lines.cores(watched.seen.snapshots),
             "docker stats": tuple(
                 Point(seconds=lines.seconds(begin, one.received_ns), value=round(one.cpu_percent / 100, 4))
                 for one in watched.shown
@@ -330,8 +292,6 @@ def _plot(watched: Watched) -> Plot:
 
 def _top_line(kept: Sequence[Account], begin_ns: int) -> tuple[Point, ...]:
     step = round(lines.WINDOW_S / _EVERY_S)
-    return tuple(
-        Point(seconds=lines.seconds(begin_ns, last.monotonic_ns), value=round(sum(accounts.cores(*pair).values()), 4))
-        for pair in zip(kept, kept[step:], strict=False)
-        for last in pair[1:]
-    )
+    pairs = zip(kept, kept[step:], strict=False)
+    sums = [(last.monotonic_ns, sum(accounts.cores(first, last).values())) for first, last in pairs]
+    return tuple(Point(seconds=lines.seconds(begin_ns, at_ns), value=round(cores, 4)) for at_ns, cores in sums)

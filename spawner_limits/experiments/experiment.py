@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits.proof.evidence import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from spawner_limits.conformance.trial import Bench
     from spawner_limits.proof.evidence import Host, Verdict
@@ -30,6 +30,18 @@ class Figure:
     """for programs; carries the base unit: "used_cores" """
     number: float | int | str | None
     """in that unit; `None` where it could not be read"""
+
+
+Row: TypeAlias = tuple[str, str, str, str, float | int | str | None]
+"""all of a `Figure` but its part"""
+
+
+def figures(part: str, rows: Iterable[Row]) -> list[Figure]:
+    """The rows of one part."""
+    return [
+        Figure(part=part, what=what, value=value, source=source, key=key, number=number)
+        for what, value, source, key, number in rows
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spawner_limits.experiments import cpu, memory, oom, overhead, sharing, swap, swappiness
+from spawner_limits.experiments import cpu, memory, oom, overhead, sharing, swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,8 +33,8 @@ class Entry:
 EXPERIMENTS: Mapping[str, Entry] = {
     "cpu": Entry(title=cpu.TITLE, run=cpu.run, seconds=SECONDS),
     "memory": Entry(title=memory.TITLE, run=memory.run),
-    "swap": Entry(title=swap.TITLE, run=swap.run),
-    "swappiness": Entry(title=swappiness.TITLE, run=swappiness.run),
+    "swap": Entry(title=swap.SWAP, run=swap.swap),
+    "swappiness": Entry(title=swap.SWAPPINESS, run=swap.swappiness),
     "sharing": Entry(title=sharing.SHARING, run=sharing.sharing, seconds=SECONDS),
     "shares": Entry(title=sharing.SHARES, run=sharing.shares, seconds=SECONDS),
     "oom": Entry(title=oom.TITLE, run=oom.run),

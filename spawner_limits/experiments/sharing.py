@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from spawner_limits.conformance.share import Phase, Rivalry, Rivals, contend, fair, plot
-from spawner_limits.engines.enforcement import weights
-from spawner_limits.experiments.experiment import Experiment, Figure, Judged
+from spawner_limits.conformance.setting import kernel_file
+from spawner_limits.conformance.share import Phase, Rivalry, Rivals, contend, fair, formula, plot
+from spawner_limits.experiments.experiment import Experiment, Judged, figures
 from spawner_limits.proof.evidence import Outcome
+from spawner_limits.proof.series import counter_file
 from spawner_limits.proof.tolerances import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spawner_limits.conformance.share import Shares
-    from spawner_limits.experiments.experiment import Stage
+    from spawner_limits.engines.enforcement import CgroupVersion
+    from spawner_limits.experiments.experiment import Figure, Stage
 
 SHARING = "Three containers without any CPU limit on one CPU"
 SHARES = "cpu_shares 2048, 1024 and 1024 on one CPU"
@@ -23,7 +25,6 @@ NAMES = ("first", "second", "third")
 _TRIES = 3
 """a contest that others disturbed may be repeated so often; one that was not, never"""
 _PHASES = ("all three", "the third stopped")
-_FORMULAS = ("the formula before runc 1.3.2 and crun 1.23", "the formula since runc 1.3.2 and crun 1.23")
 _ORDINARY = 1024
 
 
@@ -37,7 +38,7 @@ class Contestants:
     """with all three; and, of the same three, once the third has stopped"""
 
     @property
-    def version(self) -> int:
+    def version(self) -> CgroupVersion:
         """Of cgroups."""
         return self.phases[0].taken[0][0].versions["cpu"]
 
@@ -101,42 +102,24 @@ def _due(rivals: Rivals, index: int) -> float | None:
     return None if mine is None or None in found else mine / sum(one or 0 for one in found)
 
 
-def figures(found: Contestants) -> list[Figure]:
+def _figures(found: Contestants) -> list[Figure]:
     """The weights, and for each phase what each container got."""
-    file = "cpu.shares" if found.version == 1 else "cpu.weight"
-    usage = "cpuacct.usage" if found.version == 1 else "cpu.stat usage_usec"
-    rows = [
-        Figure(
-            part="weights",
-            what=f"{name}: {_asked(found.shares[index])}",
-            value=str(weight(found.phases[0], index) or "not read"),
-            source=file,
-            key=f"{name}_weight",
-            number=weight(found.phases[0], index),
-        )
-        for index, name in enumerate(NAMES)
-    ]
+    file, usage = kernel_file("cpu_shares", found.version), counter_file("cpu_usage_ns", found.version)
+    kept = [weight(found.phases[0], index) for index in range(len(NAMES))]
+    asked = zip(NAMES, found.shares, kept, strict=True)
+    rows = figures(
+        "weights",
+        [(f"{one}: {_asked(given)}", str(own or "not read"), file, f"{one}_weight", own) for one, given, own in asked],
+    )
     for phase, rivals in found.named:
-        rows += [
-            Figure(
-                part=phase,
-                what=f"{NAMES[index]}: weights say {_percent(_due(rivals, index))}",
-                value=_percent(part),
-                source=usage,
-                key=f"{NAMES[index]}_share",
-                number=round(part, 4),
-            )
-            for index, part in enumerate(parts(rivals))
+        got = [(NAMES[index], _percent(_due(rivals, index)), part) for index, part in enumerate(parts(rivals))]
+        shared = [
+            (f"{name}: weights say {due}", _percent(part), usage, f"{name}_share", round(part, 4))
+            for name, due, part in got
         ]
-        rows.append(
-            Figure(
-                part=phase,
-                what="of the CPU, together",
-                value=_percent(rivals.saturation),
-                source=usage,
-                key="saturation",
-                number=round(rivals.saturation, 4),
-            )
+        whole = rivals.saturation
+        rows += figures(
+            phase, [*shared, ("of the CPU, together", _percent(whole), usage, "saturation", round(whole, 4))]
         )
     return rows
 
@@ -155,7 +138,7 @@ def _told(found: Contestants, name: str, title: str, setup: str, findings: Seque
         name=name,
         title=title,
         setup=f"{setup} All are bound to the same CPU, with one process each that never rests. Then the third stops.",
-        figures=tuple(figures(found)),
+        figures=tuple(_figures(found)),
         findings=tuple(_disturbed(found) or findings),
         judged=tuple(judged(found)),
         plots=(plot(found.phases, labels, "Parts of one CPU, over the last second", ["the third stops"]),),
@@ -209,8 +192,7 @@ def _formula(found: Contestants) -> list[str]:
             "On cgroup v1 the Linux kernel takes the shares as they are (cpu.shares), so 2048 to 1024 is two to one."
         ]
     shown = str(weight(found.phases[0], 0))
-    known = dict(zip(weights(found.shares[0] or _ORDINARY), _FORMULAS, strict=True))
-    by = known.get(shown, "no formula that is known here")
+    by = formula(found.shares[0] or _ORDINARY, shown) or "no formula that is known here"
     kept = " / ".join(str(weight(found.phases[0], one)) for one in range(len(NAMES)))
     first, second = weight(found.phases[0], 0) or 0, weight(found.phases[0], 1) or 1
     told = f"On cgroup v2 the container's runtime makes weights of them: {kept} here, by {by}."

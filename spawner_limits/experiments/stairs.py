@@ -1,4 +1,4 @@
-"""`climbed`: one process in one container takes memory step by step, until it ends or is ended."""
+"""`Climb`: one process in one container takes memory step by step, until it ends or is ended; what is told of it."""
 
 from __future__ import annotations
 
@@ -7,73 +7,70 @@ from typing import TYPE_CHECKING
 
 from spawner_limits import units
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.former import made
-from spawner_limits.experiments import lines
+from spawner_limits.conformance.setting import kernel_file, made
 from spawner_limits.experiments.stats import Stats
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-    from spawner_limits.conformance.former import Setting
+    from spawner_limits.conformance.seen import Seen
+    from spawner_limits.conformance.setting import Setting
     from spawner_limits.conformance.trial import Bench
-    from spawner_limits.engines.enforcement import CgroupVersion
-    from spawner_limits.experiments.lines import Line
+    from spawner_limits.experiments.experiment import Row
     from spawner_limits.experiments.stats import Sample
-    from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.evidence import Evidence
 
 STEP_MIB = 4
 PAUSE_S = 0.15
 _LONGEST_S = 60
-_EVERY_S = 0.02
+EVERY_S = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Climb:
-    """What was read of it."""
+    """What was seen of it."""
 
-    version: CgroupVersion
-    evidence: Evidence
+    seen: Seen
+    """from before the first step until after the last"""
     shown: tuple[Sample, ...]
     """by `docker stats`, a line a second"""
     reached_bytes: int
     """the last step, by the process's own word"""
-    exit_code: int | None
-    alive: bool
-    """whether the container is, afterwards"""
-
-    @property
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """From before the first step until after the last."""
-        return self.evidence.snapshots
-
-    def limit(self, v1: str, v2: str) -> int | None:
-        """A limit in the Linux kernel's file; `None` where it was not read, or is unlimited."""
-        text = self.snapshots[0].limits.get(v1 if self.version == 1 else v2)
-        return int(text) if text and text.isdigit() else None
 
     @property
     def peak_bytes(self) -> int | None:
         """The most memory that the Linux kernel ever counted; on old ones, the largest sample."""
-        kept = self.evidence.series.most("memory_peak_bytes")
-        return kept if kept is not None else self.evidence.series.most("memory_current_bytes")
+        kept = self.seen.series.most("memory_peak_bytes")
+        return kept if kept is not None else self.seen.series.most("memory_current_bytes")
 
     @property
     def swap_bytes(self) -> int | None:
         """The most swap in a sample."""
-        return self.evidence.series.most("swap_current_bytes")
+        return self.seen.series.most("swap_current_bytes")
 
-    @property
-    def kills(self) -> int | None:
-        """How often the OOM killer ended a process of the container."""
-        return self.evidence.series.risen("oom_kill")
+    def limit(self, what: str, field: str, key: str) -> Row:
+        """A limit in the Linux kernel's file; `None` where it was not read, or is unlimited."""
+        file = kernel_file(field, self.seen.version)
+        text = self.seen.snapshots[0].limits.get(file)
+        number = int(text) if text and text.isdigit() else None
+        return (what, size(number), file, key, number)
 
-    def memory(self) -> Line:
-        """Memory over time."""
-        return lines.values(self.snapshots, self.snapshots[0].monotonic_ns, lambda one: one.memory_current_bytes)
+    def rows(self) -> list[Row]:
+        """What it came to."""
+        series, code = self.seen.series, self.seen.exit_code
+        swapped = self.swap_bytes
+        return [
+            ("last step reached", size(self.reached_bytes), "the process", "reached_bytes", self.reached_bytes),
+            ("most memory", size(self.peak_bytes), series.file("memory_peak_bytes"), "peak_bytes", self.peak_bytes),
+            ("most swap", size(swapped), series.file("swap_current_bytes"), "swap_bytes", swapped),
+            kills(self.seen),
+            ("the process", "not known" if code is None else f"exit {code}", "the engine: exec", "exit_code", code),
+        ]
 
-    def swap(self) -> Line:
-        """Swap over time."""
-        return lines.values(self.snapshots, self.snapshots[0].monotonic_ns, lambda one: one.swap_current_bytes)
+
+def kills(evidence: Evidence) -> Row:
+    """How often the OOM killer ended a process of the container."""
+    count, (file, *_) = evidence.series.risen("oom_kill"), evidence.series.file("oom_kill").split()
+    return ("OOM kills", "not read" if count is None else f"+{count}", file, "oom_kills", count)
 
 
 def size(size_bytes: int | None) -> str:
@@ -89,17 +86,11 @@ def climbed(bench: Bench, setting: Setting, mib: int) -> Climb:
     with made(bench, setting) as subject:
         with Stats(subject) as stats:
             load = subject.probe("stairs", mib, STEP_MIB, PAUSE_S)
-            snapshots = subject.follow(load, seconds=_LONGEST_S, every_s=_EVERY_S)
+            taken = subject.follow(load, seconds=_LONGEST_S, every_s=EVERY_S)
             load.wait(1)
-        steps = [one for one in load.stdout.split() if one.isdigit()]
+        steps = [word for word in load.stdout.split() if word.isdigit()]
         if not steps:
             said = (load.stderr or load.stdout).strip()
             raise CannotError(f"the load did not begin: {said}", "give an --image with python3")
-        return Climb(
-            version=bench.version,
-            evidence=subject.evidence(snapshots, load),
-            shown=tuple(stats.samples),
-            reached_bytes=int(steps[-1]) * MIB,
-            exit_code=load.exit_code,
-            alive=subject.alive,
-        )
+        seen = subject.seen(taken, load.exit_code, alive=subject.alive)
+        return Climb(seen=seen, shown=tuple(stats.samples), reached_bytes=int(steps[-1]) * MIB)

@@ -1,32 +1,39 @@
-"""`swap`: memory and swap together. The staircase goes on in swap where memory ends, and ends where that does."""
+"""`swap`, `swappiness`: a staircase that goes on in swap where memory ends: to a limit of both; or, with 0, not."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spawner_limits.conformance import lines
 from spawner_limits.conformance.case import CannotError
-from spawner_limits.conformance.former import Setting, hold
-from spawner_limits.experiments import lines
-from spawner_limits.experiments.experiment import Experiment, Figure, Judged
+from spawner_limits.conformance.setting import Setting, hold
+from spawner_limits.experiments.experiment import Experiment, Judged, figures
 from spawner_limits.experiments.stairs import STEP_MIB, Climb, climbed, size
 from spawner_limits.limits import Limits
+from spawner_limits.proof.claims import KILLED, claim
 from spawner_limits.proof.evidence import Outcome
-from spawner_limits.report.plot import Plot
 from spawner_limits.units import MIB
 
 if TYPE_CHECKING:
-    from spawner_limits.conformance.trial import Bench
-    from spawner_limits.experiments.experiment import Stage
+    from collections.abc import Mapping
 
-TITLE = "Memory and swap together: ten MiB of swap more"
+    from spawner_limits.conformance.trial import Bench
+    from spawner_limits.experiments.experiment import Row, Stage
+    from spawner_limits.proof.evidence import Verdict
+    from spawner_limits.report.plot import Plot
+
+SWAP = "Memory and swap together: ten MiB of swap more"
+SWAPPINESS = "Swappiness 0 and 60: killed although swap is free, or swapped out"
 MEMORY = 64 * MIB
 TOTAL = 74 * MIB
-_STAIRS_MIB = 112
-_PARTS = ("without swap", "with 10 MiB of swap")
+AMPLE = 128 * MIB
+TRIED = (0, 60)
+_SWAP_MIB, _SWAPPINESS_MIB = 112, 96
+_PARTS = {"without swap": MEMORY, "with 10 MiB of swap": TOTAL}
+"""part → memory and swap together"""
 
 
-def needs_swap(bench: Bench) -> None:
-    """CannotError on a host without swap."""
+def _need_swap(bench: Bench) -> None:
     if not bench.host.swap_bytes:
         raise CannotError(
             "this host has no swap, so nothing can be swapped out",
@@ -34,134 +41,162 @@ def needs_swap(bench: Bench) -> None:
         )
 
 
-def run(stage: Stage) -> Experiment:
+def swap(stage: Stage) -> Experiment:
     """Press on two containers. CannotError where there is no swap, or the load can't run."""
-    needs_swap(stage.bench)
+    _need_swap(stage.bench)
     climbs = []
-    for part, total in zip(_PARTS, (MEMORY, TOTAL), strict=True):
+    for part, total in _PARTS.items():
         stage.say(f"{part}: steps of {STEP_MIB} MiB")
-        climbs.append(climbed(stage.bench, Setting(limits=_limits(total)), _STAIRS_MIB))
-    return told(climbs[0], climbs[1])
+        climbs.append(climbed(stage.bench, Setting(asked=_limits(total)), _SWAP_MIB))
+    return told_swap(*climbs)
 
 
 def _limits(total: int) -> Limits:
     return Limits(mem_limit=MEMORY, memswap_limit=total)
 
 
+def swappiness(stage: Stage) -> Experiment:
+    """Press on two containers. CannotError on cgroup v2, without swap, or where the load can't run."""
+    if stage.bench.version != 1:
+        raise CannotError(
+            "cgroup v2 has no swappiness of a container: Docker discards mem_swappiness, with a warning",
+            "limit swap itself with memswap_limit; equal to mem_limit, nothing is swapped out",
+        )
+    _need_swap(stage.bench)
+    climbs = {}
+    for value in TRIED:
+        stage.say(f"swappiness {value}: steps of {STEP_MIB} MiB")
+        setting = Setting(asked=Limits(mem_limit=MEMORY, memswap_limit=AMPLE, mem_swappiness=value))
+        climbs[value] = climbed(stage.bench, setting, _SWAPPINESS_MIB)
+    return told_swappiness(climbs)
+
+
 # -- told --------------------------------------------------------------------------------------------------------
 
 
-def told(without: Climb, with_swap: Climb) -> Experiment:
-    """The experiment, from what was read. Pure."""
-    pairs = tuple(zip(_PARTS, (without, with_swap), (MEMORY, TOTAL), strict=True))
+def _rows(climb: Climb) -> list[Row]:
+    """What a staircase comes to where swap counts."""
+    other = "limit of both" if climb.seen.version == 1 else "limit of swap"
+    return [
+        climb.limit("limit of memory", "mem_limit", "memory_limit_bytes"),
+        climb.limit(other, "memswap_limit", "swap_limit_bytes"),
+        *climb.rows(),
+    ]
+
+
+def _plot(title: str, climb: Climb, limit: int) -> Plot:
+    """Memory and swap over time, under the limit of both."""
+    taken = climb.seen.snapshots
+    drawn = {
+        "memory and swap": lines.values(
+            taken,
+            lambda one: (
+                None
+                if one.memory_current_bytes is None or one.swap_current_bytes is None
+                else one.memory_current_bytes + one.swap_current_bytes
+            ),
+        ),
+        "memory": lines.memory(taken),
+        "swap": lines.values(taken, lambda one: one.swap_current_bytes),
+    }
+    return lines.with_kills(title, taken, drawn, float(limit))
+
+
+def told_swap(without: Climb, with_swap: Climb) -> Experiment:
+    """`swap`, from what was read. Pure."""
+    parts = [(part, climb, total) for (part, total), climb in zip(_PARTS.items(), (without, with_swap), strict=True)]
     judged = tuple(
         Judged(part=part, verdict=verdict)
-        for part, climb, total in pairs
-        for verdict in hold(_limits(total), "mem_limit", "memswap_limit")(climb.evidence)
+        for part, climb, total in parts
+        for verdict in hold(_limits(total), "mem_limit", "memswap_limit")(climb.seen)
     )
     return Experiment(
         name="swap",
-        title=TITLE,
+        title=SWAP,
         setup=(
             f"A process takes {STEP_MIB} MiB after the other in {size(MEMORY)} of memory: once with a limit of memory "
             f"and swap together that equals it, once with one that is {size(TOTAL - MEMORY)} above it."
         ),
-        figures=tuple(figure for part, climb, _ in pairs for figure in climb_figures(part, climb)),
-        findings=_findings(without, with_swap, judged),
+        figures=tuple(figure for part, climb, _ in parts for figure in figures(part, _rows(climb))),
+        findings=_swap_found(without, with_swap, judged),
         judged=judged,
-        plots=tuple(climb_plot(f"Memory and swap, {part}", climb, total) for part, climb, total in pairs),
+        plots=tuple(_plot(f"Memory and swap, {part}", climb, total) for part, climb, total in parts),
     )
 
 
-def climb_figures(part: str, climb: Climb) -> list[Figure]:
-    """What a staircase comes to where swap counts."""
-    v1 = climb.version == 1
-    memory = climb.limit("memory.limit_in_bytes", "memory.max")
-    total = climb.limit("memory.memsw.limit_in_bytes", "memory.swap.max")
-    file = "memory.memsw.limit_in_bytes" if v1 else "memory.swap.max"
-    rows: list[tuple[str, str, str, str, int | None]] = [
-        (
-            "limit of memory",
-            size(memory),
-            "memory.limit_in_bytes" if v1 else "memory.max",
-            "memory_limit_bytes",
-            memory,
-        ),
-        ("limit of both" if v1 else "limit of swap", size(total), file, "swap_limit_bytes", total),
-        ("last step reached", size(climb.reached_bytes), "the process", "reached_bytes", climb.reached_bytes),
-        (
-            "most memory",
-            size(climb.peak_bytes),
-            "memory.max_usage_in_bytes" if v1 else "memory.peak",
-            "peak_bytes",
-            climb.peak_bytes,
-        ),
-        (
-            "most swap",
-            size(climb.swap_bytes),
-            "memory.stat total_swap" if v1 else "memory.swap.current",
-            "swap_bytes",
-            climb.swap_bytes,
-        ),
-        (
-            "OOM kills",
-            "not read" if climb.kills is None else f"+{climb.kills}",
-            "memory.oom_control" if v1 else "memory.events",
-            "oom_kills",
-            climb.kills,
-        ),
-        (
-            "the process",
-            "not known" if climb.exit_code is None else f"exit {climb.exit_code}",
-            "the engine: exec",
-            "exit_code",
-            climb.exit_code,
-        ),
-    ]
-    return [Figure(part=part, what=one, value=two, source=three, key=key, number=n) for one, two, three, key, n in rows]
-
-
-def climb_plot(title: str, climb: Climb, limit: int | None) -> Plot:
-    """Memory and swap over time, under the limit of both."""
-    begin = climb.snapshots[0].monotonic_ns
-    both = lines.values(
-        climb.snapshots,
-        begin,
-        lambda one: (
-            None
-            if one.memory_current_bytes is None or one.swap_current_bytes is None
-            else one.memory_current_bytes + one.swap_current_bytes
-        ),
-    )
-    return Plot(
-        title=title,
-        unit="bytes",
-        lines={"memory and swap": both, "memory": climb.memory(), "swap": climb.swap()},
-        limit=None if limit is None else float(limit),
-        marks=dict.fromkeys(lines.kills(climb.snapshots, begin), "OOM kill"),
-        counts=lines.kills(climb.snapshots, begin),
-    )
-
-
-def _findings(without: Climb, with_swap: Climb, judged: tuple[Judged, ...]) -> tuple[str, ...]:
+def _swap_found(without: Climb, with_swap: Climb, judged: tuple[Judged, ...]) -> tuple[str, ...]:
     wrong = [one for one in judged if one.verdict.outcome is not Outcome.HELD]
     if wrong:
         return tuple(
             f"{one.part}: {one.verdict.field} is {one.verdict.outcome}: {one.verdict.reason}." for one in wrong
         )
     more = with_swap.reached_bytes - without.reached_bytes
-    largest = with_swap.swap_bytes or 0
     return (
         (
             f"Both limits HELD. Without swap the process was ended after {size(without.reached_bytes)}, with "
             f"{size(TOTAL - MEMORY)} of swap after {size(with_swap.reached_bytes)}: {size(more)} more."
         ),
         (
-            f"Memory stopped at its own limit ({size(with_swap.peak_bytes)}), and {size(largest)} went to swap: the "
-            "limit of memory alone kills nobody while there is swap left, it pushes out. The limit of both kills."
+            f"Memory stopped at its own limit ({size(with_swap.peak_bytes)}), and {size(with_swap.swap_bytes or 0)} "
+            "went to swap: the limit of memory alone kills nobody while there is swap left, it pushes out. The limit "
+            "of both kills."
         ),
         (
             "Left out, memswap_limit is no limit of zero: Docker then makes it twice the memory. The policy here sets "
             "it to the memory, unless it is told otherwise."
         ),
+    )
+
+
+def told_swappiness(climbs: Mapping[int, Climb]) -> Experiment:
+    """`swappiness`, from what was read: swappiness → its staircase. Pure."""
+    parts = {f"swappiness {value}": (value, climb) for value, climb in climbs.items()}
+    return Experiment(
+        name="swappiness",
+        title=SWAPPINESS,
+        setup=(
+            f"A process takes {STEP_MIB} MiB after the other, {_SWAPPINESS_MIB} MiB in all, in {size(MEMORY)} of "
+            f"memory; memory and swap together may be {size(AMPLE)}, so there is room for it in swap."
+        ),
+        figures=tuple(
+            figure for part, (_, climb) in parts.items() for figure in figures(part, (_eagerness(climb), *_rows(climb)))
+        ),
+        findings=(
+            *(_swappiness_found(part, climb) for part, (_, climb) in parts.items()),
+            (
+                "0 is not a little less than 1: Linux then swaps nothing of the container out, and calls the OOM "
+                "killer at the memory limit, however much swap is free. On cgroup v2 there is no such setting."
+            ),
+        ),
+        judged=tuple(Judged(part=part, verdict=_judged(*pair)) for part, pair in parts.items()),
+        plots=tuple(_plot(f"Memory and swap, {part}", climb, MEMORY) for part, (_, climb) in parts.items()),
+    )
+
+
+def _eagerness(climb: Climb) -> Row:
+    text = climb.seen.snapshots[0].limits.get("memory.swappiness")
+    number = None if text is None else int(text)
+    return ("swappiness", text or "not read", "memory.swappiness", "swappiness", number)
+
+
+def _judged(value: int, climb: Climb) -> Verdict:
+    """With 0 it is killed and nothing is swapped; with any other value it lives, in swap."""
+    code, swapped = climb.seen.exit_code, climb.swap_bytes
+    text, killed = climb.seen.snapshots[0].limits.get("memory.swappiness"), code == KILLED
+    is_so = killed and not swapped if value == 0 else not killed and bool(swapped)
+    return claim(
+        "swappiness",
+        "killed, nothing swapped" if value == 0 else "lives, swapped",
+        f"exit {code}, {size(swapped)} swapped",
+        None if swapped is None or code is None else is_so and text == str(value),
+        files=[f"memory.swappiness = {text}"],
+    )
+
+
+def _swappiness_found(part: str, climb: Climb) -> str:
+    code = climb.seen.exit_code
+    end = "the OOM killer ended it" if code == KILLED else f"it ended by itself, with exit {code}"
+    return (
+        f"With {part} the process reached {size(climb.reached_bytes)}, {size(climb.swap_bytes)} were swapped out, and "
+        f"{end}."
     )

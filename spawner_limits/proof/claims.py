@@ -65,6 +65,26 @@ def measured(  # noqa: PLR0913  as `claim`
     return claim(name, expected, seen, outcome, reason=reason, files=files, figures=figures)
 
 
+def rose(
+    name: str,
+    count: int | None,
+    *,
+    files: Sequence[str] = (),
+    figures: Mapping[str, float | int | str | None] | None = None,
+) -> Verdict:
+    """A counter rose."""
+    return measured(name, "+1 or more", count, lambda rise: rise > 0, tell="+{}".format, files=files, figures=figures)
+
+
+def at_most(name: str, limit_bytes: int, size: int | None, file: str) -> Verdict:
+    """A size, in bytes, is within a limit. `file`: where the size was read."""
+    files = () if size is None else (f"{file} = {size}",)
+    expected, figures = f"at most {format_size(limit_bytes)}", {"peak_bytes": size, "limit_bytes": limit_bytes}
+    return measured(
+        name, expected, size, lambda most: most <= limit_bytes, tell=format_size, files=files, figures=figures
+    )
+
+
 def exactly(name: str, accept: str | Sequence[str], seen: str | None) -> Verdict:
     """`name`, a kernel file or a key of the engine's record, must read one of the texts in `accept`."""
     wanted = (accept,) if isinstance(accept, str) else tuple(accept)
@@ -74,13 +94,13 @@ def exactly(name: str, accept: str | Sequence[str], seen: str | None) -> Verdict
 
 def judged(claims: Iterable[Claim[T]], evidence: T) -> list[Verdict]:
     """What claims say of evidence."""
-    found = [one(evidence) for one in claims]
-    return [verdict for one in found for verdict in ((one,) if isinstance(one, Verdict) else one)]
+    found = [say(evidence) for say in claims]
+    return [verdict for said in found for verdict in ((said,) if isinstance(said, Verdict) else said)]
 
 
 def unpressed(*claims: Claim[T]) -> Callable[[T], list[Verdict]]:
     """Files and answers are no load: they can show that a limit is missing, not that it holds."""
-    return lambda evidence: [replace(one, under_load=None) for one in judged(claims, evidence)]
+    return lambda evidence: [replace(verdict, under_load=None) for verdict in judged(claims, evidence)]
 
 
 # -- of evidence -------------------------------------------------------------------------------------------------
@@ -127,14 +147,6 @@ def peak_within(limit_bytes: int) -> Callable[[Evidence], Verdict]:
         peak, name, file = series.most("memory_peak_bytes"), "peak", series.file("memory_peak_bytes")
         if peak is None:
             peak, name, file = series.most("memory_current_bytes"), "largest sample", "memory usage"
-        return measured(
-            f"{name} of memory",
-            f"at most {format_size(limit_bytes)}",
-            peak,
-            lambda size: size <= limit_bytes,
-            tell=format_size,
-            files=() if peak is None else (f"{file} = {peak}",),
-            figures={"peak_bytes": peak, "limit_bytes": limit_bytes},
-        )
+        return at_most(f"{name} of memory", limit_bytes, peak, file)
 
     return judge

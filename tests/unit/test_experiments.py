@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from spawner_limits.conformance.seen import Seen
+from spawner_limits.conformance.seen import NO_LOAD, Seen
 from spawner_limits.conformance.share import Rivals
-from spawner_limits.experiments import accounts, cpu, memory, oom, sharing, stats, swap, swappiness
+from spawner_limits.experiments import accounts, cpu, memory, oom, sharing, stats, swap
 from spawner_limits.experiments.accounts import Account
 from spawner_limits.experiments.experiment import Done, Experiment, Figure, Judged
 from spawner_limits.experiments.listed import EXPERIMENTS
@@ -20,7 +20,7 @@ from spawner_limits.experiments.page import page_of
 from spawner_limits.experiments.stairs import Climb, size
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.proof.claims import claim
-from spawner_limits.proof.evidence import Evidence, Host, Load, Outcome
+from spawner_limits.proof.evidence import Host, Load, Outcome
 from spawner_limits.report import table, to_html, to_json
 from spawner_limits.units import GIB, MIB
 from tests.unit.command import run
@@ -31,10 +31,6 @@ HOST = Host(cores=2, memory_bytes=24 * GIB, swap_bytes=0, kernel="6.18", engine=
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 V1, V2 = dict.fromkeys(CONTROLLERS, 1), dict.fromkeys(CONTROLLERS, 2)
 SECOND = 1_000_000_000
-
-
-def evidence(snapshots, exit_code=0):
-    return Evidence(snapshots=tuple(snapshots), load=Load(command=(), exit_code=exit_code, oom_killed=None), host=HOST)
 
 
 def seen(snapshots, exit_code=0, version=1, **more):
@@ -177,7 +173,7 @@ def watched(limit=0.5, cores=0.5, throttled=1.0, system=1.0, steal=0):
         )
         for number, one in enumerate(taken)
     ]
-    return cpu.Watched(limit=limit, workers=2, evidence=evidence(taken), shown=tuple(shown), accounts=tuple(kept))
+    return cpu.Watched(limit=limit, workers=2, seen=seen(taken), shown=tuple(shown), accounts=tuple(kept))
 
 
 def test_cpu_that_holds():
@@ -254,14 +250,7 @@ def climb(*, limit=64 * MIB, total=64 * MIB, peak=64 * MIB, swapped=0, kills=1, 
         )
         for at, used, swap_used, killed in ((0, MIB, 0, 3), (SECOND, peak, swapped, 3 + kills))
     )
-    return Climb(
-        version=v,
-        evidence=evidence([first, last], code),
-        shown=(),
-        reached_bytes=reached * MIB,
-        exit_code=code,
-        alive=True,
-    )
+    return Climb(seen=seen([first, last], code, version=v), shown=(), reached_bytes=reached * MIB)
 
 
 def filled(usage=63 * MIB, cache=55 * MIB, kills=0):
@@ -275,7 +264,7 @@ def filled(usage=63 * MIB, cache=55 * MIB, kills=0):
         )
         for at, count in ((1, 0), (2, kills))
     )
-    return memory.Filled(snapshots=taken, sample=stats.sample(answer(), 0))
+    return memory.Filled(seen=seen(taken), sample=stats.sample(answer(), 0))
 
 
 def test_memory_that_holds():
@@ -305,7 +294,7 @@ def test_an_unread_sample_is_said():
 
 def test_swap_that_holds():
     """Ten MiB more, in swap."""
-    found = swap.told(climb(), climb(total=74 * MIB, swapped=10 * MIB, reached=72))
+    found = swap.told_swap(climb(), climb(total=74 * MIB, swapped=10 * MIB, reached=72))
     assert found.outcome is Outcome.HELD
     assert found.findings[0] == (
         "Both limits HELD. Without swap the process was ended after 60 MiB, with 10 MiB of swap after 72 MiB: 12 "
@@ -317,7 +306,7 @@ def test_swap_that_holds():
 def test_swap_that_is_not_limited():
     """As where the engine finds no swap limit: the kernel shows another value, and the process lives."""
     unlimited = climb(v=2, total=64 * MIB, swapped=40 * MIB, kills=0, code=0, reached=112, **{"memory.swap.max": "max"})
-    found = swap.told(climb(v=2), unlimited)
+    found = swap.told_swap(climb(v=2), unlimited)
     assert found.outcome is Outcome.BROKEN
     assert any(one.startswith("with 10 MiB of swap: memswap_limit is BROKEN: ") for one in found.findings)
 
@@ -326,14 +315,16 @@ def test_swappiness():
     """0 is killed, 60 swaps; the other way round is BROKEN."""
     killed = climb(total=128 * MIB, **{"memory.swappiness": "0"})
     swapped = climb(total=128 * MIB, swapped=40 * MIB, kills=0, code=0, reached=96, **{"memory.swappiness": "60"})
-    found = swappiness.told({0: killed, 60: swapped})
+    found = swap.told_swappiness({0: killed, 60: swapped})
     assert found.outcome is Outcome.HELD
     assert found.findings[:2] == (
         "With swappiness 0 the process reached 60 MiB, 0 B were swapped out, and the OOM killer ended it.",
         "With swappiness 60 the process reached 96 MiB, 40 MiB were swapped out, and it ended by itself, with exit 0.",
     )
-    assert swappiness.told({0: swapped, 60: killed}).outcome is Outcome.BROKEN
-    assert swappiness.told({0: replace(killed, exit_code=None)}).outcome is Outcome.UNKNOWN
+    assert swap.told_swappiness({0: swapped, 60: killed}).outcome is Outcome.BROKEN
+    assert (
+        swap.told_swappiness({0: replace(killed, seen=replace(killed.seen, load=NO_LOAD))}).outcome is Outcome.UNKNOWN
+    )
 
 
 def test_sizes_that_are_close():
@@ -448,17 +439,13 @@ def fall(*, version=1, refusal="Device or resource busy", code=137, kills=8, ali
         for at in range(10)
     ]
     return oom.Fall(
-        version=version,
-        snapshots=tuple(taken),
+        seen=seen(taken, code, version, alive=alive, recorded={"Memory": 256 * MIB}),
         written=tuple(
             oom.Written(monotonic_ns=at * SECOND, limit_bytes=(72 - 8 * at) * MIB, refusal=None) for at in range(9)
         ),
-        alive_after=alive,
         left=1,
         last=oom.Written(monotonic_ns=9 * SECOND + 1, limit_bytes=MIB, refusal=refusal),
-        exit_code=code,
         flag=True,
-        inspected_bytes=256 * MIB,
         log=log,
         log_problem=problem,
     )
@@ -500,8 +487,8 @@ def test_oom_that_did_not_come():
 ALL = {
     "cpu": cpu.told([watched(limit=None, cores=2.0), watched(), watched(limit=1.5, cores=1.5)]),
     "memory": memory.told(climb(), filled()),
-    "swap": swap.told(climb(), climb(total=74 * MIB, swapped=10 * MIB, reached=72)),
-    "swappiness": swappiness.told({0: climb(**{"memory.swappiness": "0"})}),
+    "swap": swap.told_swap(climb(), climb(total=74 * MIB, swapped=10 * MIB, reached=72)),
+    "swappiness": swap.told_swappiness({0: climb(**{"memory.swappiness": "0"})}),
     "sharing": sharing.told_sharing(contestants((None,) * 3, THIRDS, (1024,) * 3)),
     "shares": sharing.told_shares(contestants(TWO_ONE_ONE, ((0.5, 0.25, 0.25), (2 / 3, 1 / 3)), TWO_ONE_ONE)),
     "oom": oom.told(fall()),
