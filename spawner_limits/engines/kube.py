@@ -146,11 +146,11 @@ TABLE: tuple[Row, ...] = (
     Row(
         field="cpu_period",
         option=None,
+        cannot=_period_refusal,
         v1=("cpu.cfs_period_us",),
         v2=("cpu.max",),
-        cannot=_period_refusal,
-        texts=lambda limits, _node: period_texts(_quota_us(limits), DEFAULT_PERIOD_US),
         note="100000, the kubelet's `cpuCFSQuotaPeriod`; another one is refused",
+        texts=lambda limits, _node: period_texts(_quota_us(limits), DEFAULT_PERIOD_US),
     ),
     Row(
         field="cpu_shares",

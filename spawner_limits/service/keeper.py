@@ -172,6 +172,8 @@ class Service:
             self._due.clear()
         try:
             done = self._bring(policy, now)
+        except StrangerError:  # the hub's, and no matter of the engine
+            raise
         except (UnreachableError, RefusedError) as error:
             self._backoff.failed(error)
             return ()

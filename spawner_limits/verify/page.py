@@ -7,6 +7,7 @@ import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from spawner_limits.limits import FIELDS
 from spawner_limits.proof.evidence import NOTHING_HELD, Outcome
 from spawner_limits.proof.windows import SECOND_NS
 from spawner_limits.report import readings as read
@@ -25,16 +26,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 KEYS: Mapping[str, str] = {
-    "mem_limit": "limit_bytes",
-    "memswap_limit": "limit_bytes",
-    "mem_swappiness": "limit_percent",
-    "mem_guarantee": "limit_bytes",
-    "cpu_limit": "limit_cores",
-    "cpu_guarantee": "limit_cores",
+    **{name: f"limit_{field.base_unit}" for name, field in FIELDS.items()},
     "cpu_period": "limit_period_us",
-    "cpu_shares": "limit_weight",
-    "cpuset_cpus": "limit_cpus",
-    "pids_limit": "limit_processes",
 }
 """field → the key of its limit for programs, with its base unit"""
 CONTROL = "control: the same load without limits, must be BROKEN"

@@ -125,7 +125,7 @@ def test_a_hub_that_does_not_know_the_service(hub, tmp_path, parents, caplog):
     assert ("the hub that started this service has gone, and the one there now has its own" in told) == (
         parents[0] == 7
     )
-    service.client.close()
+    service.engine.close()
 
 
 def test_without_auto_apply_running_servers_keep_what_they_have(hub):

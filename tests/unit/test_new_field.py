@@ -61,11 +61,12 @@ from datetime import UTC, datetime
 from docs import generate
 from spawner_limits.cli import output
 from spawner_limits.engines import docker, kube, swarm
+from spawner_limits.clients.engine import Server
+from spawner_limits.kernel.host import HostFacts
 from spawner_limits.kernel.snapshot import Snapshot
 from spawner_limits.lifecycle.attest import attest
 from spawner_limits.lifecycle.kept_container import renewal
-from spawner_limits.lifecycle.plan import Machine, changes, plan
-from spawner_limits.lifecycle.servers import Server
+from spawner_limits.lifecycle.plan import changes, plan
 from spawner_limits.policy import capacity
 from spawner_limits.policy.entitlement import Entitlement
 from spawner_limits.policy.lint import lint
@@ -74,7 +75,7 @@ from spawner_limits.policy.resolve import resolve
 from spawner_limits.policy.schema import schema
 from spawner_limits.policy.set_rule import Target, change, read_values
 from spawner_limits.proof.judge import _JUDGES, _NOT_PRESSED
-from spawner_limits.report import words
+from spawner_limits.verify.page import KEYS
 
 now = datetime(2026, 11, 29, tzinfo=UTC)
 text = POLICY
@@ -87,13 +88,13 @@ limits = {file.name: file.accept[0] for one in enforced.expect for file in one.f
 versions = dict.fromkeys(("cpu", "cpuset", "memory", "pids"), 2)
 shown = Snapshot(monotonic_ns=0, versions=versions, limits={**limits, "memory.high": "max"})
 server = Server(
-    id="a" * 64, name="z", user="zed", server="", image="i", networks=(), state="running", pid=7, started=now,
-    labels={}, host_config=docker.host_config(enforced.ask), entitlement=zed,
+    id="a" * 64, name="z", user="zed", server="", image="i", networks=(), state="running", runs=True, started=now,
+    labels={}, asked=docker.host_config(enforced.ask), entitlement=zed,
 )
-machine = Machine(cgroup_version=2, page_size_bytes=4096, swap_bytes=0, cpus="0-1")
-planned = plan(server, zed, shown, machine)
+host = HostFacts(cgroup_version=2, page_size_bytes=4096, swap_bytes=0, cpus="0-1")
+planned = plan(server, zed, shown, host)
 freed = docker.with_resets(
-    docker.translate(replace(zed.limits, mem_high=None)), server.host_config, cpus="0-1", page_size_bytes=4096
+    docker.translate(replace(zed.limits, mem_high=None)), server.asked, cpus="0-1", page_size_bytes=4096
 )
 found = lint(policy, capacity.Machine(memory_bytes=8 << 30, cores=2), now=now)
 print(json.dumps({
@@ -103,14 +104,14 @@ print(json.dumps({
     "asked": enforced.ask["mem_high"] >> 20,
     "refused": [engine.translate(zed.limits).cannot["mem_high"] for engine in (swarm, kube)],
     "seen": [str(one) for one in attest(enforced.expect, shown, swap_bytes=0)],
-    "planned": [(one.has, one.gives, one.how) for one in planned.steps],
+    "planned": [(one.actual, one.wanted, one.effect) for one in planned.steps],
     "changed": changes(planned),
     "freed": freed.ask["mem_high"],
-    "kept": renewal(enforced, {**server.host_config, "MemoryHigh": 0}).changes,
-    "mismatch": docker.mismatches(enforced.ask, {**server.host_config, "MemoryHigh": 1 << 31}),
+    "kept": renewal(enforced, {**server.asked, "MemoryHigh": 0}).changes,
+    "mismatch": docker.mismatches(enforced.ask, {**server.asked, "MemoryHigh": 1 << 31}),
     "judged": _JUDGES.get("mem_high", _NOT_PRESSED)(None, None).reason,
     "cautions": [(one.kind, one.message) for one in found],
-    "keys": [output.KEYS["mem_high"], words.RESOURCES["mem_high"].key],
+    "keys": [output.KEYS["mem_high"], KEYS["mem_high"]],
     "schema": schema()["$defs"]["user"]["properties"]["mem_high"]["description"],
     "documented": [name for name, table in generate.TABLES.items() if "| `mem_high` |" in table()],
 }))
@@ -141,6 +142,7 @@ def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     for name in ("spawner_limits", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)  # of which the documentation tells the layers
     return folder
 
 
