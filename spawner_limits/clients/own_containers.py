@@ -43,7 +43,7 @@ ENGINE_GRACE_S = 10
 EVIDENCE_S = GRACE_S / 2
 """after a deadline: for what ends a load, and for what is still asked of the engine; the rest is for removing"""
 PASSES = 50
-_NOTICE_S = 1
+_NOTICE_S = 5
 
 
 class RefusedError(UsageError):
@@ -259,9 +259,11 @@ class Engine:
         try:
             return container, self.cgroup(container)
         except CgroupError:
-            # ended, or out of our sight? the engine hears of an end later than the Linux kernel
-            pause(_NOTICE_S)
-            self._alive(name, image)
+            # ended, or out of our sight? of an end the engine hears later than the Linux kernel, on a busy host seconds
+            end = Deadline.after(_NOTICE_S)
+            while not (end.passed or identity(container.pid)):
+                pause(ENGINE_GRACE_S / PASSES)
+                self._alive(name, image)
             raise
 
     def _alive(self, name: str, image: str) -> Container:

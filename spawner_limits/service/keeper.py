@@ -175,7 +175,7 @@ class Service:
         except StrangerError:  # the hub's, and no matter of the engine
             raise
         except (UnreachableError, RefusedError) as error:
-            self._backoff.failed(error)
+            self._backoff.failed(error.__cause__ or error)  # whose words say whom they are about
             return ()
         self._backoff.answered()
         return done

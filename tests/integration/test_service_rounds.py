@@ -264,7 +264,7 @@ def test_an_engine_that_does_not_answer_is_said_once(frozen, path, tmp_path, sec
         assert memory(client, container) == 288
     finally:
         client.remove_container(container, force=True)
-        service.client.close()
+        service.engine.close()
     told = [record.getMessage() for record in caplog.records if "engine" in record.getMessage()]
     assert ["answers again" in line for line in told] == [False, True], told
 
