@@ -1,7 +1,8 @@
 """Cases 22 to 29: fair shares, by what siblings get of CPUs that all of them want.
 
-On one CPU three busy workers settle within a quarter of a percent in five seconds; on several it takes longer and is
-rougher, and with fewer workers than CPUs it never settles. What is expected follows from the kernel's own weights.
+On one CPU three busy workers settle within a quarter of a percent in five seconds; on several it is rougher, however
+long one waits, and with fewer workers than CPUs it never settles. What is expected follows from the kernel's own
+weights.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from spawner_limits.proof.evidence import Contest, Evidence
 from spawner_limits.proof.host import Idle
 from spawner_limits.proof.judge import judge
 from spawner_limits.proof.plot import Plot, Point
-from spawner_limits.proof.tolerances import SATURATED, SHARE
+from spawner_limits.proof.tolerances import BALANCED, SATURATED, SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -279,12 +280,13 @@ def _plot_shares(sitting: Sitting) -> list[Plot]:
 
 _TWO_ONE_ONE = (2048, 1024, 1024)
 _EQUAL = (1024, 1024, 1024)
+_OTHERWISE = (1024, 2048, 1024)
 _QUOTA = 0.3
 _LONE = 16
 _TOGETHER = Rivalry(
     shares=_TWO_ONE_ONE,
     cpus=0,
-    phases=(Phase(seconds=WIDE_WINDOW_S), Phase(seconds=2.5, shown=_EQUAL), Phase(seconds=1.0, resting=3)),
+    phases=(Phase(seconds=WIDE_WINDOW_S), Phase(seconds=2.5, shown=_OTHERWISE), Phase(seconds=1.0, resting=3)),
 )
 _ON_ONE = Rivalry(
     shares=_TWO_ONE_ONE,
@@ -392,12 +394,12 @@ CASES: tuple[AnyCase, ...] = (
         title="shares divide all CPUs, with a worker for each",
         expected="50 / 25 / 25 %",
         expected_v2="as the kernel's weights",
-        tolerance="5 % over 10 s",
+        tolerance="20 % over 10 s",
         limited=_WIDE,
         control=_WIDE_HIDDEN,
         control_words=_HIDDEN,
         press=_press_wide,
-        judge=fair(_TWO_ONE_ONE, LOOSE),
+        judge=fair(_TWO_ONE_ONE, BALANCED),
         remedy=_REMEDY,
         pace=Pace.ALONE,
     ),
