@@ -1,7 +1,8 @@
 """Cases 22 to 29: fair shares, by what siblings get of CPUs that all of them want.
 
-On one CPU three busy workers settle within a quarter of a percent in five seconds; on several it takes longer and is
-rougher, and with fewer workers than CPUs it never settles. What is expected follows from the kernel's own weights.
+On one CPU three busy workers settle within a quarter of a percent in five seconds; on several it is rougher, however
+long one waits, and with fewer workers than CPUs it never settles. What is expected follows from the kernel's own
+weights.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from spawner_limits.limits import Limits
 from spawner_limits.proof import windows
 from spawner_limits.proof.claims import claim, unpressed
 from spawner_limits.proof.evidence import Contest
-from spawner_limits.proof.tolerances import SATURATED, SHARE
+from spawner_limits.proof.tolerances import BALANCED, SATURATED, SHARE
 from spawner_limits.report.plot import Plot, Point
 from spawner_limits.units import format_cores
 
@@ -261,13 +262,14 @@ def _plot_shares(rivals: Rivals) -> list[Plot]:
 _DOUBLE = Limits(cpu_shares=2048)
 _TWO_ONE_ONE = (2048, 1024, 1024)
 _EQUAL = (1024, 1024, 1024)
+_OTHERWISE = (1024, 2048, 1024)
 _QUOTA = 0.3
 _LONE = Rivalry(shares=(16,), phases=(Phase(seconds=2.0), Phase(seconds=1.0, quota=0.5)))
 _FREE, _QUOTED = range(2)
 _WIDE = Rivalry(
     shares=_TWO_ONE_ONE,
     cpus=0,
-    phases=(Phase(seconds=WIDE_WINDOW_S), Phase(seconds=2.5, shown=_EQUAL), Phase(seconds=1.0, resting=3)),
+    phases=(Phase(seconds=WIDE_WINDOW_S), Phase(seconds=2.5, shown=_OTHERWISE), Phase(seconds=1.0, resting=3)),
 )
 _BUSY, _BUSY_HIDDEN, _RESTING = range(3)
 _ON_ONE = Rivalry(
@@ -341,10 +343,10 @@ CASES: tuple[AnyCase, ...] = (
         title="shares divide all CPUs, with a worker for each",
         expected="50 / 25 / 25 %",
         expected_v2="as the kernel's weights",
-        tolerance="5 % over 10 s",
+        tolerance="20 % over 10 s",
         press=lambda bench: _of(bench, _WIDE, _BUSY),
         control=lambda bench: _of(bench, _WIDE, _BUSY_HIDDEN),
-        claims=(fair(_TWO_ONE_ONE, LOOSE),),
+        claims=(fair(_TWO_ONE_ONE, BALANCED),),
     ),
     contest_case(
         number=26,

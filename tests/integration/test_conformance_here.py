@@ -54,7 +54,8 @@ def test_every_case_is_decided(cases):
     by_outcome = {}
     for number, one in cases.items():
         by_outcome.setdefault(one["outcome"], set()).add(number)
-    assert by_outcome.get("BROKEN") == DEFECTS
+    broken = by_outcome.get("BROKEN", set())
+    assert broken == DEFECTS, {number: cases[number] for number in broken ^ DEFECTS}
     undecided = by_outcome.get("UNKNOWN", set())
     assert undecided >= ABSENT | NEED_SWAP
     # what could not be decided in all those tries was disturbed

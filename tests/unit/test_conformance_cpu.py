@@ -174,6 +174,19 @@ def test_shares_are_the_kernels_weights(read, expected):
     assert [one for one, _ in outcomes(share.fair((2048, 1024, 1024), 0.02)(read))] == expected
 
 
+BALANCED = {
+    "as an idle machine's load balancer had it": (rivals(0.942, 0.544, 0.516, cpus=2), ["HELD"] * 3),
+    "equal, though the weights are not": (rivals(0.666, 0.666, 0.666, cpus=2), ["BROKEN"] * 3),
+    "equal, by the newer formula": (rivals(0.666, 0.666, 0.666, cpus=2, **NEW), ["BROKEN"] * 3),
+}
+
+
+@pytest.mark.parametrize(("read", "expected"), BALANCED.values(), ids=BALANCED)
+def test_a_load_balancer_divides_several_cpus_roughly(read, expected):
+    """9 % off was seen where nothing else ran; another weight is off by a quarter at the least."""
+    assert [one for one, _ in outcomes(CASES[25].judge(read))] == expected
+
+
 LONE = {
     "all of it": (rivals(0.99, idle=0.01), "HELD"),
     "half of it idle": (rivals(0.5, idle=0.5), "BROKEN"),
