@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from spawner_limits import units
 from spawner_limits.bench.burn import burning
 from spawner_limits.proof.evidence import Outcome
-from spawner_limits.proof.judge import quota_of
+from spawner_limits.proof.quota import quota_of
 from spawner_limits.proof.tolerances import WINDOWS
 from spawner_limits.proof.windows import SHORTEST_S, shortest_s
 from spawner_limits.units import MIB

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spawner_limits import interrupt
 from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, LONG_S, SAMPLE_S, memory_case, pressed
 from spawner_limits.conformance.setting import made
 from spawner_limits.proof.claims import claim, unpressed
@@ -32,6 +33,8 @@ PEAK_FILE = "memory.kmem.tcp.max_usage_in_bytes"
 _SENT_MIB = 192
 _CONNECTIONS = 96
 _HOLD_S = 30
+_ACKNOWLEDGED_S = 0.3
+"""no acknowledgement is put off for longer than 0.2 s (TCP_DELACK_MAX)"""
 SLACK_BYTES = 16 * MIB
 """of the limit: each socket gets its least buffers, also where nothing is left; measured 2 MiB"""
 _PRESSED = 0.9
@@ -80,8 +83,8 @@ class Buffered:
 
     @property
     def held(self) -> int | None:
-        """The most that the sockets held; bytes."""
-        return _most(look.queued for look in self.looks)
+        """What the sockets held in the end, with all acknowledged: until then a byte is in the queues of both ends."""
+        return self.looks[-1].queued
 
     @property
     def host_rise(self) -> int | None:
@@ -133,6 +136,8 @@ def buffered(bench: Bench, setting: Setting) -> Buffered:
         taken = subject.follow(load, seconds=LONG_S, every_s=SAMPLE_S, until=is_full)
         if _FILLED not in load.stdout:
             pressed(load)
+        interrupt.pause(_ACKNOWLEDGED_S)
+        looks.append(_look(subject))
         texts = {file: subject.read(file) for file in (LIMIT_FILE, PEAK_FILE)}
         return Buffered(seen=subject.seen(taken, texts=texts), looks=looks)
 
