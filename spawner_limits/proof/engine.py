@@ -50,7 +50,7 @@ _EVIDENCE_S = GRACE_S / 2
 _KEPT_BYTES = 1 << 18
 """of each stream of a load, the end; a load may print without end"""
 _PASSES = 50
-_NOTICE_S = 1
+_NOTICE_S = 5
 
 
 class RefusedError(UsageError):
@@ -278,9 +278,11 @@ class Engine:
         try:
             return container, self.cgroup(container)
         except CgroupError:
-            # ended, or out of our sight? the engine hears of an end later than the Linux kernel
-            pause(_NOTICE_S)
-            self._alive(name, image)
+            # ended, or out of our sight? of an end the engine hears later than the Linux kernel, on a busy host seconds
+            end = Deadline.after(_NOTICE_S)
+            while not (end.passed or identity(container.pid)):
+                pause(_GRACE_S / _PASSES)
+                self._alive(name, image)
             raise
 
     def _alive(self, name: str, image: str) -> Container:
