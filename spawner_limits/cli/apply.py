@@ -60,7 +60,7 @@ def apply(  # noqa: PLR0913, PLR0917  the command's options are its interface
 def _agree(found: Sequence[Any], *, yes: bool, asks: bool) -> None:
     """Say what may die, and go on only if that may be."""
     stuck = {
-        context.whose(planned.server): step.why
+        planned.server.whose: step.why
         for planned in found
         for step in planned.steps
         if step.effect is Effect.IMPOSSIBLE
@@ -90,7 +90,7 @@ def _told(done: Sequence[Applied], count: int) -> Iterator[RenderableType]:
                    if count else "no server runs on this machine")  # fmt: skip
     for applied in done:
         outcome = "HELD" if applied.holds else "not as the policy says"
-        yield output.heading(f"{context.whose(applied.plan.server)}: {outcome}")
+        yield output.heading(f"{applied.plan.server.whose}: {outcome}")
         yield from (output.indented(line) for line in _lines(applied))
 
 

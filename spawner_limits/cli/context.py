@@ -59,11 +59,6 @@ def rules(policy: Policy, url: str) -> Rules:
     return Rules(policy=policy, groups={user_key(user.name): user.groups for user in people if user.groups is not None})
 
 
-def whose(server: Server) -> str:
-    """`alice`, `alice/second`."""
-    return f"{server.user}/{server.server}" if server.server else server.user
-
-
 def divided(found: Iterable[Server], file: Path) -> tuple[tuple[Server, ...], tuple[Server, ...]]:
     """Servers that were started under a policy file, and those under another one: of another hub on the same engine.
 

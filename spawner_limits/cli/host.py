@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spawner_limits import units
 from spawner_limits.errors import LimitsError, UsageError
 from spawner_limits.kernel import cgroups
+from spawner_limits.kernel.host import meminfo
 from spawner_limits.policy.capacity import Machine
 
 if TYPE_CHECKING:
@@ -49,11 +49,8 @@ def _processes(root: Path) -> int | None:
 
 
 def _memory(root: Path) -> int:
-    path = root / "proc" / "meminfo"
     try:
-        found = re.search(r"^MemTotal: +([0-9]+) kB$", path.read_text(encoding="ascii"), flags=re.MULTILINE)
-    except (OSError, UnicodeError):
-        found = None
-    if found is None:
-        raise UsageError(f"{path} does not say how much memory this host has; give it with --memory")
-    return int(found[1]) * units.KIB
+        return meminfo(root=root)["MemTotal"]
+    except (OSError, KeyError, ValueError):
+        path = root / "proc" / "meminfo"
+        raise UsageError(f"{path} does not say how much memory this host has; give it with --memory") from None

@@ -78,7 +78,7 @@ def told(plans: Sequence[Plan]) -> Iterator[RenderableType]:
         yield output.heading(f"{count}; {len(drifting) or 'none'} otherwise than the policy says")
     for plan in drifting:
         yield ""
-        yield output.heading(context.whose(plan.server))
+        yield output.heading(plan.server.whose)
         if plan.problem:
             yield output.indented(plan.problem)
         if plan.steps:

@@ -103,7 +103,7 @@ def _told(rows: Sequence[Row]) -> Iterator[RenderableType]:
         return
     yield output.rows([], *_WIDTHS, head=_HEAD)
     for row in rows:
-        yield output.rows([(context.whose(row.server), _memory(row), _state(row))], *_WIDTHS)
+        yield output.rows([(row.server.whose, _memory(row), _state(row))], *_WIDTHS)
         yield from (output.indented(line) for line in _lines(row))
 
 

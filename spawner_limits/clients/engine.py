@@ -86,6 +86,11 @@ class Server:
     """what it was started with, by its label; `None`: `problem` says why"""
     problem: str = ""
 
+    @property
+    def whose(self) -> str:
+        """For a message, as `whose`."""
+        return whose(self.user, self.server)
+
 
 def whose(user: str, server: str) -> str:
     """A user's server for a message: "ann" for the default one, else "ann/gpu"."""

@@ -123,11 +123,13 @@ class Made:
         except OSError:  # removed just now, or no file of ours
             return None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            its_engine = os.read(handle, _MOST).decode(errors="replace").strip()
+            # not locked but where it is this engine's: who sweeps another one at this moment must not take it for alive
+            is_left = os.read(handle, _MOST).decode(errors="replace").strip() == engine
+            if is_left:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # its run lives
-            its_engine = ""
-        if its_engine != engine:
+            is_left = False
+        if not is_left:
             os.close(handle)
             return None
         kind: Kind = "container" if named[2] == "container" else "cgroup"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from spawner_limits import interrupt
 from spawner_limits.conformance.loads import FREE, LIMIT_BYTES, LIMITED, LONG_S, SAMPLE_S, memory_case, pressed
 from spawner_limits.conformance.setting import made
+from spawner_limits.kernel.v1 import NO_LIMIT_BYTES
 from spawner_limits.proof.claims import claim, unpressed
 from spawner_limits.units import MIB, format_size, size_usage
 
@@ -42,8 +43,6 @@ _PRESSED = 0.9
 _FILLED = "filled"
 _SOCK = re.compile(r"^sock ([0-9]+)$", flags=re.MULTILINE)
 _HOST = re.compile(r"^TCP: .*\bmem ([0-9]+)", flags=re.MULTILINE)
-_ENDLESS = 1 << 62
-"""bytes: what the Linux kernel's v1 files say above this is no limit"""
 _LISTENS = "0A"
 """st of a socket that listens: its queues are connections, not bytes"""
 
@@ -150,7 +149,7 @@ def limit_file(buffered: Buffered) -> list[Verdict]:
     if buffered.seen.version != 1:
         return []
     text = buffered.seen.texts.get(LIMIT_FILE)
-    told = "no limit" if text is not None and int(text) > _ENDLESS else text
+    told = "no limit" if text is not None and int(text) > NO_LIMIT_BYTES else text
     holds, files = (None, ()) if text is None else (int(text) <= LIMIT_BYTES, (f"{LIMIT_FILE} = {text}",))
     return [claim(LIMIT_FILE, f"at most {LIMIT_BYTES}", told, holds, files=files)]
 

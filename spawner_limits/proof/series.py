@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from spawner_limits.engines.enforcement import DEFAULT_PERIOD_US
-from spawner_limits.kernel import v1, v2
+from spawner_limits.kernel import v1
+from spawner_limits.kernel.reader import TABLES
 from spawner_limits.proof import windows
 from spawner_limits.units import cpus_in
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from spawner_limits.kernel.snapshot import Snapshot
     from spawner_limits.proof.windows import Window
 
-_TABLES = {1: v1, 2: v2}
 _PEAKS: Mapping[str, str] = {"memory_current_bytes": "memory_peak_bytes", "pids_current": "pids_peak"}
 """gauge → the counter that keeps the most of it, in the cgroup's life"""
 _GROWING = ("cpu_usage_ns", "nr_periods", "nr_throttled", "oom_kill", "pids_max_events")
@@ -31,7 +31,7 @@ _GROWING = ("cpu_usage_ns", "nr_periods", "nr_throttled", "oom_kill", "pids_max_
 
 def counter_file(counter: str, version: CgroupVersion) -> str:
     """Where the Linux kernel shows a counter: "memory.oom_control oom_kill"."""
-    sources = _TABLES[version].COUNTERS[counter]
+    sources = TABLES[version].COUNTERS[counter]
     return " + ".join(f"{one.file} {one.key}" if one.key else one.file for one in sources)
 
 

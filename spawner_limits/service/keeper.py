@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from spawner_limits.clients.docker import THREADS, DockerEngine
-from spawner_limits.clients.engine import GoneError, RefusedError, whose
+from spawner_limits.clients.engine import GoneError, RefusedError
 from spawner_limits.clients.hub_api import Hub, StrangerError
 from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
@@ -254,9 +254,7 @@ def tell(done: Applied) -> str:
     """One line on what came of one server."""
     made = done.plan
     steps = "; ".join(f"{step.field} {step.actual} → {step.wanted}" for step in made.steps)
-    what = (
-        f"{whose(made.server.user, made.server.server)} ({made.server.name}): {steps or made.problem or done.problem}"
-    )
+    what = f"{made.server.whose} ({made.server.name}): {steps or made.problem or done.problem}"
     if done.holds:
         return f"{what}: applied"
     obstacles = (*(step.why for step in made.steps), *done.refusals, done.problem)
