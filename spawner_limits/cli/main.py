@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -19,6 +20,13 @@ from spawner_limits.proof import interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class FaultError(LimitsError):
+    """What we did not think of."""
+
+    exit_code = 3
+
 
 app = typer.Typer(
     help="Limits for JupyterHub's Docker servers, proved from the Linux kernel's counters.",
@@ -62,7 +70,12 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # as stderr does: a file's name need not be text, nor the terminal know every character
         sys.stdout.reconfigure(errors="backslashreplace")
-    run(sys.argv[1:])
+    try:
+        run(sys.argv[1:])
+    except Exception as error:  # noqa: BLE001  told in full
+        # a fault of ours; Python's own exit code for it, 1, would say that a limit does not hold
+        traceback.print_exc()
+        sys.exit(_ended(FaultError(f"{type(error).__name__}: this is a fault of ours, and nothing is known")))
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
