@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 REPORTS = Path("reports")
+REPORT = REPORTS / "demo.json"
 DEFAULT_PORT = 8000
 JUDGED = (0, 1, 3)
 """exit codes of a `verify` that came to a verdict"""
@@ -32,6 +33,7 @@ def prove() -> int:
     with DemoHub(log=REPORTS / "hub.log") as hub:
         _say(f"the hub answers at {hub.url} (its log: {REPORTS / 'hub.log'})")
         outputs = [f"--{kind}={REPORTS / f'demo.{suffix}'}" for kind, suffix in (("json", "json"), ("html", "html"))]
+        REPORT.unlink(missing_ok=True)
         command = [str(Path(sys.executable).with_name("spawner-limits")), "verify", *USERS, "--control", *outputs]
         environment = {**os.environ, "JUPYTERHUB_API_URL": hub.api_url, "JUPYTERHUB_API_TOKEN": hub.token}
         code = _run(command, environment)
@@ -43,10 +45,10 @@ def prove() -> int:
 
 def _ending(code: int) -> list[str]:
     """The last lines: what the cause is where it ended badly, and where to read more."""
-    if code not in JUDGED:
+    if code not in JUDGED or not REPORT.exists():
         return [f"nothing was judged, for the reason above (exit code {code}); the hub's log: {REPORTS / 'hub.log'}"]
-    report = json.loads((REPORTS / "demo.json").read_text())
-    return [*ending.causes(report), f"the report: {REPORTS / 'demo.html'} and {REPORTS / 'demo.json'}"]
+    report = json.loads(REPORT.read_text())
+    return [*ending.causes(report), f"the report: {REPORTS / 'demo.html'} and {REPORT}"]
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -94,6 +95,12 @@ class Verbs(TyperGroup):
         super().__init__(**attributes | {"commands": verbs})
 
 
+class FaultError(LimitsError):
+    """What we did not think of."""
+
+    exit_code = 3
+
+
 app = typer.Typer(
     cls=Verbs,
     help="Limits for JupyterHub's Docker servers, proved from the Linux kernel's counters.",
@@ -124,7 +131,12 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # as stderr does: a file's name need not be text, nor the terminal know every character
         sys.stdout.reconfigure(errors="backslashreplace")
-    run(sys.argv[1:])
+    try:
+        run(sys.argv[1:])
+    except Exception as error:  # noqa: BLE001  told in full
+        # a fault of ours; Python's own exit code for it, 1, would say that a limit does not hold
+        traceback.print_exc()
+        sys.exit(_ended(FaultError(f"{type(error).__name__}: this is a fault of ours, and nothing is known")))
 
 
 def run(arguments: Sequence[str]) -> NoReturn:

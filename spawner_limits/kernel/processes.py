@@ -50,10 +50,11 @@ def members(cgroup: Cgroup) -> frozenset[int]:
 
 
 def _listed(directory: Path) -> Iterator[int]:
-    # on v2 the processes of a container that makes cgroups of its own are all in those
-    for file in (directory / "cgroup.procs", *directory.glob("*/**/cgroup.procs")):
+    # on v2 the processes of a container that makes cgroups of its own are all in those; os.walk passes over one that is
+    # removed meanwhile, where Path.glob ends in FileNotFoundError
+    for path, _, _ in os.walk(directory):
         with suppress(OSError):
-            yield from map(int, file.read_text(encoding="ascii").split())
+            yield from map(int, Path(path, "cgroup.procs").read_text(encoding="ascii").split())
 
 
 def cpu_seconds(pid: int, *, root: Path = _ROOT) -> float:
@@ -91,5 +92,10 @@ def stray(whereabouts: Whereabouts, pid: int, *, root: Path = _ROOT) -> dict[str
 
 def runnable(pids: Iterable[int], *, root: Path = _ROOT) -> int:
     """How many threads of these processes run or want to: state R, in which a throttled one stays too."""
-    threads = (thread for pid in pids for thread in (root / "proc" / str(pid) / "task").glob("*"))
-    return sum(_stat(thread)[:1] == ["R"] for thread in threads)
+    return sum(_stat(thread)[:1] == ["R"] for pid in pids for thread in _threads(root / "proc" / str(pid)))
+
+
+def _threads(process: Path) -> list[Path]:
+    with suppress(OSError):  # it has ended
+        return [process / "task" / name for name in os.listdir(process / "task")]  # noqa: PTH208  names are enough
+    return []

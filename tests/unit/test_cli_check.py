@@ -398,6 +398,20 @@ def test_it_imports_no_engine_and_no_hub(tmp_path):
         assert ended.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_fault_of_ours_is_no_verdict(tmp_path):
+    """Python's own exit code for it, 1, is that of a limit that does not hold."""
+    program = (
+        "import sys\nfrom spawner_limits.cli import check, main\n"
+        "check.host.machine = None\nsys.argv[1:] = ['check', 'limits.yaml']\nmain.main()"
+    )
+    (tmp_path / "limits.yaml").write_text(HEAD, encoding="utf-8")
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "Traceback" in ended.stderr
+    last = "spawner-limits: TypeError: this is a fault of ours, and nothing is known"
+    assert ended.stderr.splitlines()[-1] == last
+
+
 def test_swappiness_where_there_is_none():
     """On a host that is known to have cgroup v2."""
     policy = parse(f"{HEAD}groups:\n  staff: {{mem_swappiness: 10}}\n".encode(), "limits.yaml")
