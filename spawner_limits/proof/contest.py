@@ -88,7 +88,8 @@ def _undisturbed(readers: list[Reader], pids: list[int], deadline: Deadline) -> 
         measured = [windows.between(*pair) for pair in zip(first, last, strict=True)]
         used = [0.0 if window is None else window.used_s for window in measured]
         others = [max(0.0, one - (end - begin)) for one, begin, end in zip(used, before, after, strict=True)]
-        if sum(used) >= SATURATED * WINDOW_S and sum(others) <= _QUIET * WINDOW_S:
+        throttled = measured[0] is not None and measured[0].throttled
+        if not throttled and sum(used) >= SATURATED * WINDOW_S and sum(others) <= _QUIET * WINDOW_S:
             break
     return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),), others_s=(others[0], others[1]))
 

@@ -404,14 +404,15 @@ def test_what_can_only_be_read_is_never_held():
     assert verdict("mem_swappiness", series(files=files), limits).outcome is Outcome.BROKEN
 
 
-def contest(mine=2 / 3, weights=("2048", "1024"), busy=0.99, throttled=0, name="cpu.shares"):
+def contest(mine=2 / 3, weights=("2048", "1024"), busy=0.99, throttled=0, name="cpu.shares", held_back_s=None):
     def pair(share, text):
-        first = Snapshot(monotonic_ns=SECOND, versions=V1, cpu_usage_ns=0, nr_throttled=0, nr_periods=0)
+        first = Snapshot(monotonic_ns=SECOND, versions=V1, cpu_usage_ns=0, nr_throttled=0, nr_periods=0, throttled_ns=0)
         return first, replace(
             first,
             monotonic_ns=6 * SECOND,
             cpu_usage_ns=round(5 * share * busy * SECOND),
             nr_throttled=throttled,
+            throttled_ns=None if held_back_s is None else round(held_back_s * SECOND),
             nr_periods=50,
             limits={name: text},
         )
@@ -438,6 +439,24 @@ SHARES = {
     ),
     "the quota binds first": (
         contest(throttled=40), "UNKNOWN", "cpu_limit was reached before the share was: it binds first",
+    ),
+    "the quota took a tenth of the time": (
+        contest(mine=0.6, throttled=20, held_back_s=0.5),
+        "UNKNOWN",
+        "cpu_limit was reached before the share was: it binds first",
+    ),
+    "the quota ran out for a moment, beside something else in the server": (
+        contest(throttled=2, held_back_s=0.03), "HELD", "weight 2048 against a sibling's 1024 on one CPU for 5 s",
+    ),
+    "a moment that may have hidden what is too much": (
+        contest(mine=0.676, throttled=2, held_back_s=0.03),
+        "UNKNOWN",
+        "cpu_limit was reached before the share was: it binds first",
+    ),
+    "a moment of the quota that does not explain so little": (
+        contest(mine=0.6, throttled=2, held_back_s=0.03),
+        "BROKEN",
+        "weight 2048 against a sibling's 1024 on one CPU for 5 s gave 60.0%, expected 66.7%",
     ),
     "more than that CPU has": (
         contest(busy=1.05), "UNKNOWN",
