@@ -92,7 +92,8 @@ def _undisturbed(readers: list[Reader], pids: list[int], deadline: Deadline) -> 
         others = [
             max(0.0, all_of_it - (end - begin)) for all_of_it, begin, end in zip(used, before, after, strict=True)
         ]
-        if sum(used) >= SATURATED * WINDOW_S and sum(others) <= _QUIET * WINDOW_S:
+        throttled = measured[0] is not None and measured[0].throttled
+        if not throttled and sum(used) >= SATURATED * WINDOW_S and sum(others) <= _QUIET * WINDOW_S:
             break
     return Contest(subject=(first[0], last[0]), rivals=((first[1], last[1]),), others_s=(others[0], others[1]))
 

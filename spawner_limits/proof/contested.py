@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from spawner_limits.proof.finding import Figures
     from spawner_limits.proof.windows import Window
 
+_QUOTA_FIRST = "cpu_limit was reached before the share was: it binds first"
+
 
 def judge_share(expectation: Expectation, evidence: Evidence) -> Finding:
     """Against its siblings on the same CPUs, the share of their time must be that of the kernel's own weights."""
@@ -60,25 +62,39 @@ def _contested(contest: Contest, measured: Sequence[Window], weights: Sequence[i
 
 
 def _shared(contest: Contest, measured: Sequence[Window], weights: Sequence[int], share: float) -> tuple[Outcome, str]:
-    expected, busy = weights[0] / sum(weights), sum(one.cores for one in measured)
+    busy = sum(one.cores for one in measured)
     of = "one CPU" if contest.cpus == 1 else f"{contest.cpus} CPUs"
     rivals = f"a sibling's {weights[1]}" if len(weights) == 2 else f"siblings' {' and '.join(map(str, weights[1:]))}"  # noqa: PLR2004
     told = f"weight {weights[0]} against {rivals} on {of} for {measured[0].wall_s:.0f} s"
-    if measured[0].throttled:
-        return Outcome.UNKNOWN, "cpu_limit was reached before the share was: it binds first"
+    expected, tolerated = weights[0] / sum(weights), contest.tolerance * weights[0] / sum(weights)
+    held_back = _held_back(contest, measured[0])
+    if held_back > tolerated:
+        return Outcome.UNKNOWN, _QUOTA_FIRST
     if busy < SATURATED * contest.cpus:
         whose = f"the CPU was only {busy:.0%} theirs" if contest.cpus == 1 else f"only {busy:.2f} CPUs were theirs"
         return Outcome.UNKNOWN, f"{whose}: something else is busy here"
-    span = _span(contest, measured)
-    tolerated, rest = contest.tolerance * expected, 1 - expected
+    span = _span(contest, measured, held_back)
+    rest = 1 - expected
     # a weight is divided among the CPUs where its cgroup runs (calc_group_shares), so it counts less on each of them
     if span.most < expected * (1 - span.mine) - tolerated or span.least > expected + rest * span.theirs + tolerated:
         return Outcome.BROKEN, f"{told} gave {share:.1%}, expected {expected:.1%}"
     certain = expected - tolerated <= span.least and span.most <= expected + tolerated
     if not certain or busy - span.others < SATURATED * contest.cpus:
-        more = f"{span.others:.2f} cores"
-        return Outcome.UNKNOWN, f"something else runs in these containers and used {more}: the share can't be told"
+        others = f"something else runs in these containers and used {span.others:.2f} cores"
+        return Outcome.UNKNOWN, _QUOTA_FIRST if held_back else f"{others}: the share can't be told"
     return Outcome.HELD, told
+
+
+def _held_back(contest: Contest, subject: Window) -> float:
+    """Of the time, in how much the quota may have taken the CPU that the share would have given; 0 to 1.
+
+    A server's own processes beside the load may use up a period now and then. Throttled time is of all CPUs together.
+    """
+    if not subject.throttled:
+        return 0.0
+    first, last = contest.subject
+    throttled_ns = windows.rise(first.throttled_ns, last.throttled_ns)
+    return 1.0 if throttled_ns is None else min(1.0, throttled_ns / windows.SECOND_NS / subject.wall_s)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,9 +111,10 @@ class _Span:
     """cores that something else in the containers used"""
 
 
-def _span(contest: Contest, measured: Sequence[Window]) -> _Span:
+def _span(contest: Contest, measured: Sequence[Window], held_back: float) -> _Span:
     """What else ran took of its container's share where it ran on these CPUs, and nothing where it ran on others.
 
+    What the quota took, the subject might have had.
     More than these CPUs have must have been used elsewhere.
     """
     wall_s, subject, busy = measured[0].wall_s, measured[0].cores, sum(one.cores for one in measured)
@@ -113,7 +130,7 @@ def _span(contest: Contest, measured: Sequence[Window]) -> _Span:
 
     return _Span(
         least=share(mine, max(0.0, beyond - mine)),
-        most=share(max(0.0, beyond - theirs), theirs),
+        most=share(max(0.0, beyond - theirs), theirs) + held_back,
         mine=min(1.0, mine),
         theirs=min(1.0, theirs),
         others=max(known + unknown, busy - contest.cpus),

@@ -14,7 +14,7 @@ from spawner_limits import units
 from spawner_limits.limits import tell
 from spawner_limits.proof.contested import judge_share
 from spawner_limits.proof.evidence import Evidence, Outcome, Verdict
-from spawner_limits.proof.finding import Finding, because, nothing, only_read, times, unread
+from spawner_limits.proof.finding import Finding, because, only_read, times, unread
 from spawner_limits.proof.quota import judge_period, judge_quota, judge_set
 from spawner_limits.proof.readback import found_wrong, limit_files, version_of
 from spawner_limits.proof.tolerances import BATCH_PAGES, IN_A_ROW, REACHED

@@ -57,20 +57,26 @@ class Cgroups:
         ]
         return (*snapshots[:-1], replace(snapshots[-1], **last))
 
-    def contest(self, mine=None, asked=(2048, 1024), busy=0.99, throttled=0, weights=None):
+    def contest(self, mine=None, asked=(2048, 1024), busy=0.99, throttled=0, held_back_s=None, weights=None):
         """Five seconds on one CPU against a sibling; `mine`: the part that was got, else what the weights promise."""
         texts = weights or [kernel_files.shares(self.version, one)[SHARES[self.version]] for one in asked]
         part = int(texts[0]) / sum(map(int, texts)) if mine is None else mine
 
         def pair(share, text):
             first = Snapshot(
-                monotonic_ns=SECOND, versions=VERSIONS[self.version], cpu_usage_ns=0, nr_throttled=0, nr_periods=0
+                monotonic_ns=SECOND,
+                versions=VERSIONS[self.version],
+                cpu_usage_ns=0,
+                nr_throttled=0,
+                nr_periods=0,
+                throttled_ns=0,
             )
             return first, replace(
                 first,
                 monotonic_ns=6 * SECOND,
                 cpu_usage_ns=round(5 * share * busy * SECOND),
                 nr_throttled=throttled,
+                throttled_ns=None if held_back_s is None else round(held_back_s * SECOND),
                 nr_periods=50,
                 limits={SHARES[self.version]: text},
             )
@@ -447,6 +453,7 @@ def test_on_v1_swappiness_can_only_be_read_and_is_never_held():
 
 DUE = {1: ("weight 2048 against a sibling's 1024 on one CPU for 5 s", "66.7%"),
        2: ("weight 79 against a sibling's 39 on one CPU for 5 s", "66.9%")}  # fmt: skip
+QUOTA_FIRST = "cpu_limit was reached before the share was: it binds first"
 NOT_TOLD = "something else runs in these containers and used {} cores: the share can't be told"
 
 
@@ -461,8 +468,16 @@ def contests(cgroups):
         "somebody else on that CPU": (
             contest(busy=0.9), "UNKNOWN", "the CPU was only 90% theirs: something else is busy here",
         ),
-        "the quota binds first": (
-            contest(throttled=40), "UNKNOWN", "cpu_limit was reached before the share was: it binds first",
+        "the quota binds first": (contest(throttled=40), "UNKNOWN", QUOTA_FIRST),
+        "the quota took a tenth of the time": (
+            contest(mine=0.6, throttled=20, held_back_s=0.5), "UNKNOWN", QUOTA_FIRST,
+        ),
+        "the quota ran out for a moment": (contest(throttled=2, held_back_s=0.03), "HELD", due),
+        "a moment that may have hidden what is too much": (
+            contest(mine=part + 0.01, throttled=2, held_back_s=0.03), "UNKNOWN", QUOTA_FIRST,
+        ),
+        "a moment of the quota that does not explain so little": (
+            contest(mine=0.6, throttled=2, held_back_s=0.03), "BROKEN", f"{due} gave 60.0%, expected {percent}",
         ),
         "more than that CPU has": (contest(busy=1.05), "UNKNOWN", NOT_TOLD.format("0.05")),
         "something else in the container": (

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from spawner_limits.kernel.processes import cpu_seconds, identity, members, namespace, runnable
 from spawner_limits.kernel.cgroups import Cgroup
+from spawner_limits.kernel.processes import cpu_seconds, identity, members, namespace, runnable
 
 MANY = 150
 """of a look by Path.glob, 7 % ended in FileNotFoundError"""
