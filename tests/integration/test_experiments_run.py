@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from spawner_limits.proof.tolerances import SATURATED
 from spawner_limits.units import MIB
-from tests.busy import TRIES
+from tests.busy import TRIES, is_busy
 from tests.conftest import spawner_limits
 
 SWAP = any(line.startswith("/") for line in Path("/proc/swaps").read_text(encoding="utf-8").splitlines())
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
+CPUS = min(os.cpu_count() or 1, 4)
+"""that the load of `cpu` is after"""
 
 
 class Done:
@@ -56,16 +60,20 @@ def once(name, *arguments):
 
 @pytest.mark.alone  # it measures CPU time
 def test_cpu():
-    """Each quota was pressed and HELD, and none lets more through."""
+    """Each quota was pressed and HELD, and none lets more through; UNKNOWN where others had the CPUs all the while."""
     found = experiment("cpu")
     assert len(found.outcomes) == 2
+    outcome = found.document["outcome"]
+    # the same load without a limit is the run's own measure of it
+    disturbed = outcome == "UNKNOWN" and (found["kernel_cores"]["no limit"] < SATURATED * CPUS or is_busy())
+    right = {"HELD", "UNKNOWN"} if disturbed else {"HELD"}
     for part, outcomes in found.outcomes.items():
         limit = float(part.split()[1])
         assert found["kernel_cores"][part] <= 1.06 * limit
         assert abs(found["processes_cores"][part] - found["kernel_cores"][part]) < 0.03
-        assert outcomes == {"HELD"}, found.findings
+        assert outcomes <= right, found.findings
     assert found["quota_text"]["no limit"] in ("-1", "max 100000")
-    assert (found.code, found.document["outcome"]) == (0, "HELD")
+    assert (found.code, outcome) == ((3, "UNKNOWN") if disturbed else (0, "HELD"))
 
 
 @pytest.mark.alone  # it measures CPU time
@@ -113,6 +121,9 @@ def test_three_on_one_cpu(name):
     """What was theirs alone was shared by the kernel's weights."""
     found = experiment(name, "--seconds", "5")
     three, two = found.outcomes
+    if found.document["outcome"] == "UNKNOWN":
+        assert is_busy(), found.findings
+        return
     assert (found.document["outcome"], found.outcomes) == ("HELD", {three: {"HELD"}, two: {"HELD"}}), found.findings
     due = DUE[name][found["first_weight"]["weights"]]
     assert found["first_share"][three] == pytest.approx(due[0], rel=0.02)
