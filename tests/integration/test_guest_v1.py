@@ -14,7 +14,8 @@ def test_the_cases_of_swap(guests):
     assert [one["number"] for one in found if one["control"] and one["control"]["outcome"] != "BROKEN"] == []
 
 
-@pytest.mark.parametrize("name", ["swap", "swappiness"])
+# case 51 shows the second one's fact, too
+@pytest.mark.parametrize("name", ["swap", pytest.param("swappiness", marks=pytest.mark.soak)])
 def test_experiments(guests, name):
     """Ten MiB more; 0 is killed, 60 swaps."""
     code, document, told = experiment(guests("v1"), name)
