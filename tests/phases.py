@@ -7,7 +7,8 @@ import os
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-LONGEST_S = 20
+LONGEST_S = 60
+"""three times what a test should take: the same one takes twice as long in a machine's slow hours"""
 APART = ("alone", "soak")
 """the marks of what runs when nothing else does, or not each time"""
 SHARED = {

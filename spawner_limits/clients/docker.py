@@ -308,7 +308,8 @@ def engine_info(found: Mapping[str, Any]) -> EngineInfo:
     """What `docker info` said, as a value."""
     version: CgroupVersion = 2 if str(found.get("CgroupVersion", "1")) == "2" else 1
     return EngineInfo(
-        id=str(found.get("ID") or ""),
+        # not the ID alone: until Docker 23 it was /etc/docker/key.json's, one for all engines of a host
+        id=f"{found.get('ID') or ''} {found.get('DockerRootDir') or ''}".strip(),
         version=str(found.get("ServerVersion", "?")),
         cgroup_version=version,
         cgroup_driver=str(found.get("CgroupDriver", "")),

@@ -26,7 +26,7 @@ from spawner_limits.engines import labels
 from spawner_limits.errors import LimitsError, UnreachableError, UsageError
 from spawner_limits.interrupt import check, pause, uninterrupted
 from spawner_limits.kernel.cgroups import Cgroup, CgroupError, cgroup_mounts, find
-from spawner_limits.kernel.processes import identity, members
+from spawner_limits.kernel.processes import identity, is_asleep, members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +44,8 @@ EVIDENCE_S = GRACE_S / 2
 """after a deadline: for what ends a load, and for what is still asked of the engine; the rest is for removing"""
 PASSES = 50
 _NOTICE_S = 5
+"""for what an engine hears late, or a process does late, on a busy host"""
+_LOOK_S = 0.02
 
 
 class RefusedError(UsageError):
@@ -209,6 +211,8 @@ class Engine:
                 )
                 is_sure = True
             container, cgroup = self._started(name, image)
+            if not command:
+                self._await_sleep(container, cgroup)
             check()
             yield replace(container, warnings=warnings)
         finally:
@@ -265,6 +269,13 @@ class Engine:
                 pause(ENGINE_GRACE_S / PASSES)
                 self._alive(name, image)
             raise
+
+    def _await_sleep(self, container: Container, cgroup: Cgroup) -> None:
+        """Go on once something waits below its first process; an image's `sleep` may be none. UsageError."""
+        end = Deadline.after(_NOTICE_S)
+        while not (end.passed or is_asleep(members(cgroup) - {container.pid})):
+            pause(_LOOK_S)
+            self._alive(container.name, container.image)
 
     def _alive(self, name: str, image: str) -> Container:
         try:

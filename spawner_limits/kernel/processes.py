@@ -95,6 +95,11 @@ def runnable(pids: Iterable[int], *, root: Path = _ROOT) -> int:
     return sum(_stat(thread)[:1] == ["R"] for pid in pids for thread in _threads(root / "proc" / str(pid)))
 
 
+def is_asleep(pids: Iterable[int], *, root: Path = _ROOT) -> bool:
+    """Whether one of these processes waits for something: state S."""
+    return any(_stat(root / "proc" / str(pid))[:1] == ["S"] for pid in pids)
+
+
 def _threads(process: Path) -> list[Path]:
     with suppress(OSError):  # it has ended
         return [process / "task" / name for name in os.listdir(process / "task")]  # noqa: PTH208  names are enough

@@ -17,6 +17,7 @@ from socketserver import UnixStreamServer
 
 import pytest
 
+from spawner_limits.clients.docker import engine_info
 from spawner_limits.kernel.cgroups import find
 from tests.conftest import MINIMAL
 from tests.integration.conftest import TINY, eventually, processes_of, tar
@@ -446,6 +447,19 @@ def test_the_next_run_removes_what_a_killed_one_left(own_engine, own_verify):
     assert len(processes_of([pressed["Id"]])) > 2
     living.send_signal(signal.SIGINT)
     assert own_verify.end(living, timeout=30).code == 130
+
+
+def test_a_run_on_another_engine_leaves_it_to_the_next_one_there(client, own_engine, own_verify, verify):
+    """Though both engines have one id, as two on one host do: it would let go of what it can't find."""
+    one, other = (engine.info() for engine in (client, own_engine.client))
+    assert engine_info(one).id != engine_info(other).id
+    killed = own_engine.after("exec_start", 1, lambda: own_verify.start(*PRESS, *BUSY))
+    killed.kill()
+    killed.communicate()
+    assert verify("--image", MINIMAL, "--mem-limit=64M", "--", "true").code == 3
+    assert own_verify.containers() != []
+    assert own_verify(*PRESS, "true").code == 3
+    assert own_verify.containers() == []
 
 
 def test_runs_that_sweep_at_once_do_not_trip_over_each_other(own_engine, own_verify):

@@ -10,13 +10,16 @@ import time
 import pytest
 
 from spawner_limits.kernel.cgroups import Cgroup
-from spawner_limits.kernel.processes import cpu_seconds, identity, members, namespace, runnable
+from spawner_limits.kernel.processes import cpu_seconds, identity, is_asleep, members, namespace, runnable
 
 MANY = 150
 """of a look by Path.glob, 7 % ended in FileNotFoundError"""
 
 
-@pytest.mark.parametrize("look", [lambda pid: runnable([pid]), identity, cpu_seconds, namespace])
+LOOKS = (lambda pid: runnable([pid]), lambda pid: is_asleep([pid]), identity, cpu_seconds, namespace)
+
+
+@pytest.mark.parametrize("look", LOOKS)
 def test_a_process_that_ends(look):
     """Is not there, which is no error."""
     for _ in range(MANY):
@@ -66,6 +69,8 @@ def test_threads_that_run():
     assert runnable([os.getpid()]) >= 1
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as waiting:  # until its input ends with this block
         end = time.monotonic() + 30
-        while runnable([waiting.pid]) and time.monotonic() < end:
+        while (runnable([waiting.pid]) or not is_asleep([waiting.pid])) and time.monotonic() < end:
             time.sleep(0.01)
         assert runnable([waiting.pid]) == 0
+        assert is_asleep([waiting.pid])
+        assert not is_asleep([os.getpid()])
