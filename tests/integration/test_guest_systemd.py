@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from tests.busy import is_busy
 from tests.guest.containers import docker, start
 from tests.guest.verdicts import BURN, FORKS, HOG, report, verified
 
@@ -68,8 +69,6 @@ def test_a_quota_becomes_a_whole_percent_of_a_core_and_processes_have_a_limit(sy
     assert limited.file("cpu.max") == "34000 100000"
 
 
-LESS = "throttled, but used only"
-"""UNKNOWN, as something else seems to be busy there"""
 HELD = {
     "memory": (("--mem-limit", "64M", "--", "python3", "-c", HOG), {"mem_limit", "memswap_limit"}),
     "CPU that is rounded up": (("--cpu-limit", "0.333", "--", "sh", "-c", BURN), {"cpu_limit"}),
@@ -80,10 +79,11 @@ HELD = {
 
 @pytest.mark.parametrize(("arguments", "fields"), HELD.values(), ids=HELD)
 def test_limits_hold(systemd, arguments, fields):
-    """By `verify`, pressed and judged there; of an emulated CPU a load may get too little of its quota, thrice."""
+    """By `verify`, pressed and judged there; UNKNOWN of a quota only where others have this host's CPUs."""
     found = verified(systemd, *arguments)
-    outcomes = {field: "HELD" if LESS in reason else outcome for field, (outcome, reason) in found.items()}
-    assert outcomes == dict.fromkeys(fields, "HELD"), found
+    outcomes = {field: outcome for field, (outcome, _) in found.items()}
+    held = dict.fromkeys(fields, "HELD")
+    assert outcomes == held or (fields == {"cpu_limit"} and outcomes == {"cpu_limit": "UNKNOWN"} and is_busy()), found
 
 
 # -- what else systemd does --------------------------------------------------------------------------------------
